@@ -101,7 +101,7 @@ type Server struct {
 	Mode  Mode
 	// Status is StatusActive or StatusRevoked.
 	Status Status
-	// Command is the launch command as first given to exeat run; empty when
+	// Command is the launch command as last given to exeat run; empty when
 	// the server was never launched by us.
 	Command []string
 	// Package and Version are what the launch command names, as far as it
