@@ -8,6 +8,7 @@
 package detect
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/google/uuid"
@@ -84,8 +85,14 @@ type Alert struct {
 	Last     time.Time
 	Count    int64
 	Status   Status
-	// Title is one line; Explanation says what was seen, what was expected and
-	// why it matters; Next says what to do.
+	// Evidence is what the texts are written from, beside the fields above. It
+	// must be kept with the alert, or the texts lose it at the next event.
+	Evidence Evidence
+	// Title is one line. Explanation is paragraphs, separated by an empty line:
+	// what was seen, what was expected and since when, why it matters, what it
+	// can't tell. Next is what to do: a sentence on one line and the command,
+	// indented by two spaces, on the next. All three are plain text of printable
+	// characters; they are written from the other fields by New, Merge and Located.
 	Title       string
 	Explanation string
 	Next        string
@@ -95,6 +102,25 @@ type Alert struct {
 	Flows []uuid.UUID
 	// Verdict is what happened to the latest of them.
 	Verdict flow.Verdict
+}
+
+// Evidence is what was known of the latest event of an alert. The zero value
+// knows nothing.
+type Evidence struct {
+	Mode   identity.Mode // the server's mode when it was decided
+	Method flow.Method
+	Phase  flow.Phase
+	Tool   string     // of the tool call it happened in; hostile, at most 128 bytes
+	SNI    string     // the name in the TLS hello; hostile, at most 255 bytes
+	IP     netip.Addr // the address dialled; invalid before any was
+	Risk   string     // class of a risky destination
+	Known  Known      // what was usual by then
+}
+
+// Known is what was usual for a server when an event happened.
+type Known struct {
+	Approved int       // approved entries in its baseline
+	Since    time.Time // since when the server is known; zero: unknown
 }
 
 // Key returns the alert's key.
