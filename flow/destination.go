@@ -136,12 +136,17 @@ func ldhLabels(s string) bool {
 
 // Addr returns the address that Host is, and whether it is one.
 func (d Destination) Addr() (netip.Addr, bool) {
-	if d.Host == "" || (d.Host[0]|0x20 >= 'g' && d.Host[0] != ':') {
+	// Most hosts are names, and for those netip.ParseAddr would allocate an
+	// error each time. A canonical IPv6 address has a colon, an IPv4 address
+	// starts and ends with a digit.
+	if strings.IndexByte(d.Host, ':') < 0 && (d.Host == "" || !digit(d.Host[0]) || !digit(d.Host[len(d.Host)-1])) {
 		return netip.Addr{}, false
 	}
 	addr, err := netip.ParseAddr(d.Host)
 	return addr, err == nil
 }
+
+func digit(c byte) bool { return '0' <= c && c <= '9' }
 
 // IsZero reports whether d is the zero Destination.
 func (d Destination) IsZero() bool { return d == Destination{} }
