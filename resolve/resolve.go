@@ -36,7 +36,7 @@ type Answer struct {
 
 // Errors of Resolver.Resolve; test with errors.Is.
 var (
-	// ErrNotFound: the name does not exist, or has no address.
+	// ErrNotFound: the name does not exist.
 	ErrNotFound = errors.New("the name does not exist")
 	// ErrNoAddress: the name exists and has neither A nor AAAA.
 	ErrNoAddress = errors.New("the name has no address")
