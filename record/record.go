@@ -10,6 +10,7 @@ package record
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/exeat/exeat/baseline"
@@ -55,3 +56,15 @@ type Store interface {
 	MarkLost(ctx context.Context, at time.Time) (int64, error)
 	SaveGap(ctx context.Context, g Gap) error
 }
+
+// ErrUnavailable is wrapped by a Store's error when nothing can be written for
+// now: the disk is full, read-only or locked, the database is away. Any other
+// error concerns only what was written.
+var ErrUnavailable = errors.New("the store can't be written")
+
+// ErrOverloaded is returned by Journal.Admit when no room came free in time.
+var ErrOverloaded = errors.New("flows are coming in faster than they can be stored")
+
+// ErrNoAlert is returned for an alert that doesn't exist or was resolved
+// already.
+var ErrNoAlert = errors.New("no such open alert")
