@@ -1,0 +1,96 @@
+package baseline
+
+import (
+	"strings"
+
+	"github.com/exeat/exeat/flow"
+)
+
+// view is what one server's baseline says, in the form in which it is asked.
+// It is never written to once it is published, so reading it needs no lock.
+//
+// Precedence: an exact entry that was decided comes before any wildcard. Among
+// wildcards a rejected one comes before an approved one, however specific that
+// is, and among approved ones the most specific. A candidate decides nothing,
+// so it comes last.
+type view struct {
+	exact map[flow.Destination]rule
+	// wild has the decided wildcards, with the base as the host.
+	wild map[flow.Destination]rule
+	// depth is how many labels the longest base in wild has. It bounds the
+	// walk over a hostile name of 127 labels.
+	depth    int
+	approved int
+}
+
+// rule is an entry as far as a decision needs it.
+type rule struct {
+	Match
+	host Pattern
+}
+
+// rule returns the view's form of e.
+func (e *Entry) rule() rule {
+	r := rule{host: e.Host, Match: Match{State: e.State}}
+	if e.State == Approved {
+		r.Grades = acceptable(Of(e.Grades...), e.Host)
+	}
+	return r
+}
+
+// acceptable returns which of grades an approved entry accepts: verified in any
+// case, for an IP literal that it is one, and never an SNI that contradicts the
+// name.
+func acceptable(grades GradeSet, host Pattern) GradeSet {
+	grades = grades.Without(flow.GradeSNIDiffers).With(flow.GradeVerified)
+	if host.literal() {
+		grades = grades.With(flow.GradeIPLiteral)
+	}
+	return grades
+}
+
+// newView makes the view of entries.
+func newView(entries map[Target]*Entry) *view {
+	v := &view{exact: make(map[flow.Destination]rule, len(entries)), wild: make(map[flow.Destination]rule)}
+	for t, e := range entries {
+		if e.State == Approved {
+			v.approved++
+		}
+		base, wild := t.Host.base()
+		d := flow.Destination{Host: base, Port: t.Port}
+		switch {
+		case !wild:
+			v.exact[d] = e.rule()
+		case e.State != Candidate:
+			v.wild[d] = e.rule()
+			v.depth = max(v.depth, 1+strings.Count(base, "."))
+		}
+	}
+	return v
+}
+
+// find returns the rule for d. The zero rule means that there is none.
+func (v *view) find(d flow.Destination) rule {
+	exact := v.exact[d]
+	if len(v.wild) == 0 || exact.State == Approved || exact.State == Rejected {
+		return exact
+	}
+	best := exact
+	// From the right: the last two labels first, since no base has fewer.
+	for dot, labels := lastDot(d.Host, len(d.Host)), 1; dot >= 0 && labels <= v.depth; labels++ {
+		if labels > 1 {
+			r, ok := v.wild[flow.Destination{Host: d.Host[dot+1:], Port: d.Port}]
+			if ok && r.State == Rejected {
+				return r
+			}
+			if ok {
+				best = r
+			}
+		}
+		dot = lastDot(d.Host, dot)
+	}
+	return best
+}
+
+// lastDot returns the place of the last dot of s before end, or -1.
+func lastDot(s string, end int) int { return strings.LastIndexByte(s[:end], '.') }
