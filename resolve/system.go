@@ -2,6 +2,7 @@ package resolve
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -115,7 +116,11 @@ func (w *watched[T]) parseFile() (T, error) {
 // parseResolvConf reads the name servers of a resolv.conf(5). As in the C
 // library, none means one on this machine.
 func parseResolvConf(file io.Reader) ([]*upstream, error) {
-	c, err := dns.ClientConfigFromReader(file)
+	text, err := io.ReadAll(file) // the dns package passes over read errors
+	if err != nil {
+		return nil, err
+	}
+	c, err := dns.ClientConfigFromReader(bytes.NewReader(text))
 	if err != nil {
 		return nil, err
 	}
