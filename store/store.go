@@ -46,6 +46,15 @@ type Page[T any] struct {
 	Next string
 }
 
+// DestinationQuery selects destinations, the latest used first. Zero fields
+// don't restrict.
+type DestinationQuery struct {
+	Server identity.ID
+	Host   string // exact canonical host, or "*.x" for the sub-domains of x
+	Limit  int    // at most 1000; 0 means 100
+	Cursor string
+}
+
 // Destination is the running total of one server's flows to one place.
 type Destination struct {
 	ServerID  identity.ID
@@ -53,7 +62,7 @@ type Destination struct {
 	Host      string
 	Port      uint16
 	Place     flow.Place // of the latest connected address
-	Grade     flow.Grade // of the latest flow
+	Grade     flow.Grade // of the latest flow that came far enough to have one
 	Flows     int64      // all flows, refused ones included
 	Refused   int64
 	BytesUp   int64

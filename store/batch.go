@@ -1,0 +1,367 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/exeat/exeat/flow"
+	"github.com/exeat/exeat/identity"
+	"github.com/exeat/exeat/record"
+)
+
+// SaveBatch implements record.Store. Flows are counted into the totals and
+// into the hour in which they opened. Entries of a server that doesn't exist
+// (any more) and alerts that don't exist are left out.
+func (d *DB) SaveBatch(ctx context.Context, b record.Batch) error {
+	return d.write(ctx, func(t *tx) error {
+		k := newTally(t)
+		for i := range b.Flows {
+			if err := saveFlow(t, k, &b.Flows[i]); err != nil {
+				return fmt.Errorf("storing flow %s: %w", b.Flows[i].ID, err)
+			}
+		}
+		if err := k.flush(); err != nil {
+			return fmt.Errorf("storing the totals: %w", err)
+		}
+		for i := range b.Entries {
+			if err := learnEntry(t, &b.Entries[i]); err != nil {
+				return fmt.Errorf("storing a baseline entry: %w", err)
+			}
+		}
+		for i := range b.Alerts {
+			if err := updateAlert(t, &b.Alerts[i]); err != nil {
+				return fmt.Errorf("storing alert %s: %w", b.Alerts[i].ID, err)
+			}
+		}
+		return nil
+	})
+}
+
+// upsertFlow replaces everything but what identifies a flow, and nothing at all
+// once it was closed: then it changes no row, which is how a closed flow is
+// counted exactly once.
+const upsertFlow = `INSERT INTO flows (` + flowColumns + `, dest)
+	VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
+	ON CONFLICT (id) DO UPDATE SET
+		closed = excluded.closed, name = excluded.name, owner = excluded.owner, mode = excluded.mode,
+		chain = excluded.chain, ip = excluded.ip, asn = excluded.asn, org = excluded.org, country = excluded.country,
+		sni = excluded.sni, alpn = excluded.alpn, ja4 = excluded.ja4, ech = excluded.ech,
+		grade = excluded.grade, phase = excluded.phase, tool = excluded.tool,
+		bytes_up = excluded.bytes_up, bytes_down = excluded.bytes_down,
+		verdict = excluded.verdict, reason = excluded.reason, ending = excluded.ending
+	WHERE closed = 0`
+
+func saveFlow(t *tx, k *tally, f *flow.Flow) error {
+	dest, err := k.destination(f)
+	if err != nil {
+		return err
+	}
+	args, err := flowValues(f)
+	if err != nil {
+		return err
+	}
+	n, err := t.exec(upsertFlow, append(args, dest)...)
+	if err != nil || n == 0 {
+		return err
+	}
+	t.rows++
+	k.seen(dest, f)
+	if !f.Closed.IsZero() {
+		k.count(dest, f)
+	}
+	return nil
+}
+
+// tally adds up what a transaction's flows change in the running totals, so
+// that each total is written once.
+type tally struct {
+	tx      *tx
+	ids     map[place]int64
+	dests   map[int64]*destTally
+	hours   map[hourKey]*sums
+	servers map[identity.ID]*serverTally
+}
+
+type place struct {
+	server identity.ID
+	host   string
+	port   uint16
+}
+
+type hourKey struct {
+	server identity.ID
+	dest   int64
+	hour   int64
+}
+
+type sums struct{ flows, refused, up, down int64 }
+
+func (s *sums) add(f *flow.Flow) {
+	s.flows++
+	if f.Verdict == flow.Refused {
+		s.refused++
+	}
+	s.up += f.BytesUp
+	s.down += f.BytesDown
+}
+
+// span is the first and last time of something, 0 before there was any.
+type span struct{ first, last int64 }
+
+func (s *span) include(from, to int64) {
+	if s.first == 0 || from < s.first {
+		s.first = from
+	}
+	s.last = max(s.last, from, to)
+}
+
+type destTally struct {
+	sums
+	span
+	name    identity.Name
+	grade   flow.Grade
+	gradeAt int64
+	place   flow.Place
+	placeAt int64
+}
+
+type serverTally struct {
+	sums
+	span
+	newDests int64
+}
+
+func newTally(t *tx) *tally {
+	return &tally{
+		tx:      t,
+		ids:     map[place]int64{},
+		dests:   map[int64]*destTally{},
+		hours:   map[hourKey]*sums{},
+		servers: map[identity.ID]*serverTally{},
+	}
+}
+
+func (k *tally) server(id identity.ID) *serverTally {
+	s, ok := k.servers[id]
+	if !ok {
+		s = &serverTally{}
+		k.servers[id] = s
+	}
+	return s
+}
+
+// destination returns the row of f's destination, which it makes if need be;
+// 0 for a flow that never had a host.
+func (k *tally) destination(f *flow.Flow) (int64, error) {
+	if f.Host == "" {
+		return 0, nil
+	}
+	p := place{f.ServerID, f.Host, f.Port}
+	if id, ok := k.ids[p]; ok {
+		return id, nil
+	}
+	var id int64
+	err := k.tx.get("SELECT id FROM destinations WHERE server = ? AND host = ? AND port = ?",
+		[]any{blob(f.ServerID), f.Host, f.Port}, &id)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = k.tx.get(`INSERT INTO destinations (server, name, host, host_rev, port, first_seen, last_seen,
+			grade, grade_at, asn, org, country, place_at, flows, refused, bytes_up, bytes_down)
+			VALUES (?,?,?,?,?,?,?,'',0,0,'','',0,0,0,0,0) RETURNING id`,
+			[]any{blob(f.ServerID), string(f.Server), f.Host, reverse(f.Host), f.Port, micros(f.Opened), micros(f.Opened)}, &id)
+		k.server(f.ServerID).newDests++
+	}
+	if err != nil {
+		return 0, err
+	}
+	k.ids[p] = id
+	return id, nil
+}
+
+// seen notes what even an open flow says of its destination.
+func (k *tally) seen(dest int64, f *flow.Flow) {
+	opened, closed := micros(f.Opened), micros(f.Closed)
+	k.server(f.ServerID).include(opened, closed)
+	if dest == 0 {
+		return
+	}
+	d, ok := k.dests[dest]
+	if !ok {
+		d = &destTally{name: f.Server}
+		k.dests[dest] = d
+	}
+	d.name = f.Server
+	d.include(opened, closed)
+	if f.Grade != "" && opened >= d.gradeAt {
+		d.grade, d.gradeAt = f.Grade, opened
+	}
+	if f.IP.IsValid() && opened >= d.placeAt {
+		d.place, d.placeAt = f.Place, opened
+	}
+}
+
+// count counts a flow that ended.
+func (k *tally) count(dest int64, f *flow.Flow) {
+	k.server(f.ServerID).add(f)
+	if d, ok := k.dests[dest]; ok {
+		d.add(f)
+	}
+	h := hourKey{f.ServerID, dest, hourOf(f.Opened)}
+	s, ok := k.hours[h]
+	if !ok {
+		s = &sums{}
+		k.hours[h] = s
+	}
+	s.add(f)
+}
+
+func (k *tally) flush() error {
+	for id, d := range k.dests {
+		if err := k.flushDestination(id, d); err != nil {
+			return err
+		}
+	}
+	for h, s := range k.hours {
+		if err := k.flushHour(h, s); err != nil {
+			return err
+		}
+	}
+	for id, s := range k.servers {
+		if err := k.flushServer(id, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (k *tally) flushDestination(id int64, d *destTally) error {
+	_, err := k.tx.exec(`UPDATE destinations SET name = ?2,
+			first_seen = min(first_seen, ?3), last_seen = max(last_seen, ?4),
+			grade = iif(?6 != 0 AND ?6 >= grade_at, ?5, grade), grade_at = max(grade_at, ?6),
+			asn = iif(?10 != 0 AND ?10 >= place_at, ?7, asn),
+			org = iif(?10 != 0 AND ?10 >= place_at, ?8, org),
+			country = iif(?10 != 0 AND ?10 >= place_at, ?9, country), place_at = max(place_at, ?10),
+			flows = flows + ?11, refused = refused + ?12, bytes_up = bytes_up + ?13, bytes_down = bytes_down + ?14
+		WHERE id = ?1`,
+		id, string(d.name), d.first, d.last, string(d.grade), d.gradeAt,
+		int64(d.place.ASN), d.place.Org, d.place.Country, d.placeAt, d.flows, d.refused, d.up, d.down)
+	return err
+}
+
+func (k *tally) flushHour(h hourKey, s *sums) error {
+	_, err := k.tx.exec(`INSERT INTO traffic_servers (hour, server, flows, refused, bytes_up, bytes_down) VALUES (?,?,?,?,?,?)
+		ON CONFLICT DO UPDATE SET flows = flows + excluded.flows, refused = refused + excluded.refused,
+			bytes_up = bytes_up + excluded.bytes_up, bytes_down = bytes_down + excluded.bytes_down`,
+		h.hour, blob(h.server), s.flows, s.refused, s.up, s.down)
+	if err != nil || h.dest == 0 {
+		return err
+	}
+	_, err = k.tx.exec(`INSERT INTO traffic_destinations (dest, hour, flows, refused, bytes_up, bytes_down) VALUES (?,?,?,?,?,?)
+		ON CONFLICT DO UPDATE SET flows = flows + excluded.flows, refused = refused + excluded.refused,
+			bytes_up = bytes_up + excluded.bytes_up, bytes_down = bytes_down + excluded.bytes_down`,
+		h.dest, h.hour, s.flows, s.refused, s.up, s.down)
+	return err
+}
+
+func (k *tally) flushServer(id identity.ID, s *serverTally) error {
+	_, err := k.tx.exec(`INSERT INTO totals (server, first_seen, last_seen, flows, refused, bytes_up, bytes_down, destinations)
+		VALUES (?,?,?,?,?,?,?,?)
+		ON CONFLICT DO UPDATE SET
+			first_seen = iif(first_seen = 0, excluded.first_seen, min(first_seen, excluded.first_seen)),
+			last_seen = max(last_seen, excluded.last_seen),
+			flows = flows + excluded.flows, refused = refused + excluded.refused,
+			bytes_up = bytes_up + excluded.bytes_up, bytes_down = bytes_down + excluded.bytes_down,
+			destinations = destinations + excluded.destinations`,
+		blob(id), s.first, s.last, s.flows, s.refused, s.up, s.down, s.newDests)
+	return err
+}
+
+// reverse returns s backwards, byte by byte; a canonical host is ASCII.
+func reverse(s string) string {
+	b := []byte(s)
+	for i, j := 0, len(b)-1; i < j; i, j = i+1, j-1 {
+		b[i], b[j] = b[j], b[i]
+	}
+	return string(b)
+}
+
+// lostStep bounds how many flows one transaction marks as lost.
+const lostStep = 1000
+
+// MarkLost implements record.Store.
+func (d *DB) MarkLost(ctx context.Context, at time.Time) (int64, error) {
+	var total int64
+	for {
+		var n int64
+		err := d.write(ctx, func(t *tx) (err error) {
+			n, err = markLost(t, at)
+			return err
+		})
+		if err != nil {
+			return total, fmt.Errorf("marking lost flows: %w", err)
+		}
+		total += n
+		if n < lostStep {
+			return total, nil
+		}
+	}
+}
+
+func markLost(t *tx, at time.Time) (int64, error) {
+	open, err := openFlows(t)
+	if err != nil {
+		return 0, err
+	}
+	k := newTally(t)
+	for i := range open {
+		f := &open[i]
+		f.Closed, f.End = at, flow.EndLost
+		if at.Before(f.Opened) {
+			f.Closed = f.Opened // the clock was set back
+		}
+		if err := saveFlow(t, k, f); err != nil {
+			return 0, err
+		}
+	}
+	return int64(len(open)), k.flush()
+}
+
+func openFlows(t *tx) ([]flow.Flow, error) {
+	rows, err := t.query("SELECT "+flowColumns+" FROM flows INDEXED BY flows_open WHERE closed = 0 LIMIT ?", lostStep)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	var open []flow.Flow
+	for rows.Next() {
+		f, err := scanFlow(rows)
+		if err != nil {
+			return nil, err
+		}
+		open = append(open, f)
+	}
+	return open, rows.Err()
+}
+
+// SaveGap implements record.Store.
+func (d *DB) SaveGap(ctx context.Context, g record.Gap) error {
+	return d.write(ctx, func(t *tx) error {
+		_, err := t.exec("INSERT INTO gaps (start, until, flows, cause) VALUES (?,?,?,?)",
+			micros(g.From), micros(g.Until), g.Flows, g.Cause)
+		return err
+	})
+}
+
+// Gaps returns the gaps that ended at or after since, oldest first.
+func (d *DB) Gaps(ctx context.Context, since time.Time) ([]record.Gap, error) {
+	return readAll(ctx, d, "SELECT start, until, flows, cause FROM gaps WHERE until >= ? ORDER BY start, seq",
+		[]any{micros(since)}, func(s scanner) (record.Gap, error) {
+			var g record.Gap
+			var from, until int64
+			err := s.Scan(&from, &until, &g.Flows, &g.Cause)
+			g.From, g.Until = fromMicros(from), fromMicros(until)
+			return g, err
+		})
+}
