@@ -2,14 +2,18 @@ package baseline
 
 import "github.com/exeat/exeat/flow"
 
-// gradeOrder has every grade at the place of its bit, best first.
-var gradeOrder = [...]flow.Grade{
-	flow.GradeVerified, flow.GradeNoSNI, flow.GradeSNIDiffers, flow.GradeCaptured,
-	flow.GradeIPLiteral, flow.GradeNotTLS, flow.GradeHidden,
+// gradeOrder returns every grade at the place of its bit, best first.
+func gradeOrder() [7]flow.Grade {
+	return [...]flow.Grade{
+		flow.GradeVerified, flow.GradeNoSNI, flow.GradeSNIDiffers, flow.GradeCaptured,
+		flow.GradeIPLiteral, flow.GradeNotTLS, flow.GradeHidden,
+	}
 }
 
+// gradeBit returns the set of g alone, or the empty set if there is no such
+// grade.
 func gradeBit(g flow.Grade) GradeSet {
-	for i, known := range gradeOrder {
+	for i, known := range gradeOrder() {
 		if g == known {
 			return 1 << i
 		}
@@ -39,7 +43,7 @@ func (s GradeSet) Without(g flow.Grade) GradeSet { return s &^ gradeBit(g) }
 // Grades returns what is in s, best first.
 func (s GradeSet) Grades() []flow.Grade {
 	var grades []flow.Grade
-	for i, g := range gradeOrder {
+	for i, g := range gradeOrder() {
 		if s&(1<<i) != 0 {
 			grades = append(grades, g)
 		}

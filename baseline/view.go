@@ -76,16 +76,15 @@ func (v *view) find(d flow.Destination) rule {
 		return exact
 	}
 	best := exact
-	// From the right: the last two labels first, since no base has fewer.
-	for dot, labels := lastDot(d.Host, len(d.Host)), 1; dot >= 0 && labels <= v.depth; labels++ {
-		if labels > 1 {
-			r, ok := v.wild[flow.Destination{Host: d.Host[dot+1:], Port: d.Port}]
-			if ok && r.State == Rejected {
-				return r
-			}
-			if ok {
-				best = r
-			}
+	// From the right, so that the most specific one comes last.
+	dot := lastDot(d.Host, len(d.Host))
+	for labels := 1; dot >= 0 && labels <= v.depth; labels++ {
+		r, ok := v.wild[flow.Destination{Host: d.Host[dot+1:], Port: d.Port}]
+		if ok && r.State == Rejected {
+			return r
+		}
+		if ok {
+			best = r
 		}
 		dot = lastDot(d.Host, dot)
 	}

@@ -14,17 +14,15 @@ const tokenPrefix = "exeat_"
 // tokenLen is the length of every token: the prefix and 160 bits in base32.
 const tokenLen = len(tokenPrefix) + 32
 
-// tokenAlphabet is base32 (RFC 4648, section 6) in lower case: all of its
-// characters are unreserved in URLs, so no client has to percent-encode them.
-var tokenAlphabet = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
-
 var tokenForm = regexp.MustCompile(tokenPrefix + `[A-Za-z2-7]+`)
 
-// NewToken returns a fresh token of 160 bits from the system's random source.
+// NewToken returns a fresh token of 160 bits from the system's random source,
+// in the base32 of RFC 4648, section 6, in lower case: all of its characters
+// are unreserved in URLs, so no client has to percent-encode them.
 func NewToken() string {
 	var secret [20]byte
 	_, _ = rand.Read(secret[:]) // never fails: crypto/rand ends the process instead
-	return tokenPrefix + tokenAlphabet.EncodeToString(secret[:])
+	return tokenPrefix + strings.ToLower(base32.StdEncoding.EncodeToString(secret[:]))
 }
 
 // HashToken returns what is kept of a token: its SHA-256.

@@ -10,9 +10,10 @@ import (
 // all; h is looked at only then.
 //
 // It is for tunnels: a request that the proxy itself carries to the named host
-// is flow.GradeVerified without asking. ECH whose outer name is the name asked
-// for counts as verified; who the inner name belongs to can't be known, but it
-// is served by the same host.
+// is flow.GradeVerified without asking. A hello with ECH whose outer name is
+// the name asked for is verified too: real ECH and the GREASE of browsers look
+// alike. Real ECH could then still hide another name that the same front serves;
+// what it is can't be seen without decrypting.
 func GradeOf(d flow.Destination, h clienthello.Hello, tls bool) flow.Grade {
 	if !tls {
 		return flow.GradeNotTLS

@@ -5,20 +5,11 @@ import (
 	"strings"
 )
 
-// The addresses of cloud metadata services: whoever reaches one from inside a
-// machine of that cloud gets credentials of the machine. All but the Azure one
-// lie in ranges that aren't public anyway; they are listed because they are
-// worth an alert of their own, and because opening a range in AllowPrivate
-// must not open them.
-var (
-	// AWS EC2, Google Cloud, Azure, Oracle, OpenStack, DigitalOcean, Hetzner
-	// and most others.
-	metadataAny = netip.AddrFrom4([4]byte{169, 254, 169, 254})
-	// Google Cloud, IPv6: cloud.google.com/compute/docs/metadata/overview.
-	metadataGoogle6 = netip.MustParseAddr("fd20:ce::254")
-)
-
-// isMetadata reports whether a is the address of a metadata service.
+// isMetadata reports whether a is the address of a cloud's metadata service:
+// whoever reaches one from inside a machine of that cloud gets credentials of
+// the machine. All but the Azure one lie in ranges that aren't public anyway;
+// they are listed because they are worth an alert of their own, and because
+// opening a range in AllowPrivate must not open them.
 func isMetadata(a netip.Addr) bool {
 	if a.Is4() {
 		return isMetadata4(a.As4())
@@ -71,7 +62,8 @@ func nameClass(host string) (c AddrClass, v4, v6 netip.Addr) {
 		"metadata.tencentyun.com", // Tencent Cloud
 		"metadata.azure.internal", // Azure
 		"metadata.aws.internal":
-		return ClassMetadata, metadataAny, metadataGoogle6
+		return ClassMetadata, netip.AddrFrom4([4]byte{169, 254, 169, 254}),
+			netip.AddrFrom16([16]byte{0xfd, 0x20, 0x00, 0xce, 14: 0x02, 15: 0x54})
 	case "localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback":
 		return ClassLoopback, netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()
 	}
