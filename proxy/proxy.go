@@ -7,8 +7,11 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
+	"crypto/x509"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -78,17 +81,22 @@ type Journal interface {
 var ErrOverloaded = errors.New("the record is not keeping up")
 
 // Limits bound what one client and one server may use. A zero field takes its
-// default.
+// default; a negative TunnelsPerServer or ConnectsPerSec means no limit.
 type Limits struct {
 	TunnelsPerServer int           // open tunnels of one server; 1024
-	ConnectsPerSec   int           // new connections a second of one server, burst of the same; 50
+	ConnectsPerSec   int           // new connections a second of one server, burst of the same; 50 (plain requests count by the connection they come on)
 	HeaderBytes      int           // request head; 32 KiB
 	HeaderFields     int           // fields of a request head; 100
 	HeaderTimeout    time.Duration // from accept to the end of the head; 10 s
 	HelloTimeout     time.Duration // from our 200 to the end of the hello; 10 s
 	DialTimeout      time.Duration // all attempts together; 10 s
 	IdleTimeout      time.Duration // without a byte either way; 1 h
-	DrainTimeout     time.Duration // after one side closed; 30 s
+	DrainTimeout     time.Duration // without a byte, after one side closed; 30 s
+	// Waiting is how many connections may be open that have not proved who
+	// they are, idle ones between two plain requests included; 1024. When one
+	// more comes, the oldest of them gives way: a client that does nothing
+	// can't keep out one that does.
+	Waiting int
 }
 
 // Config is what New needs.
@@ -108,6 +116,46 @@ type Config struct {
 	// refused, for the refusal's text. Nil: "exeat baseline approve …".
 	Hint   func(f flow.Flow) string
 	Limits Limits
+	// RootCAs verify the upstream of an absolute-form request for https://,
+	// where TLS is ours to do. Nil: the system's.
+	RootCAs *x509.CertPool
 	// Logger takes what an operator should see. It must not be nil.
 	Logger *slog.Logger
+}
+
+// withDefaults returns l with every zero field set.
+func (l Limits) withDefaults() Limits {
+	l.TunnelsPerServer = cmp.Or(l.TunnelsPerServer, 1024)
+	l.ConnectsPerSec = cmp.Or(l.ConnectsPerSec, 50)
+	l.HeaderBytes = cmp.Or(l.HeaderBytes, 32<<10)
+	l.HeaderFields = cmp.Or(l.HeaderFields, 100)
+	l.HeaderTimeout = cmp.Or(l.HeaderTimeout, 10*time.Second)
+	l.HelloTimeout = cmp.Or(l.HelloTimeout, 10*time.Second)
+	l.DialTimeout = cmp.Or(l.DialTimeout, 10*time.Second)
+	l.IdleTimeout = cmp.Or(l.IdleTimeout, time.Hour)
+	l.DrainTimeout = cmp.Or(l.DrainTimeout, 30*time.Second)
+	l.Waiting = cmp.Or(l.Waiting, 1024)
+	return l
+}
+
+// validate names the first thing that is missing.
+func (c *Config) validate() error {
+	missing := func(what string) error { return fmt.Errorf("proxy: Config.%s is nil", what) }
+	switch {
+	case c.Identities == nil:
+		return missing("Identities")
+	case c.Baseline == nil:
+		return missing("Baseline")
+	case c.Risky == nil:
+		return missing("Risky")
+	case c.Resolver == nil:
+		return missing("Resolver")
+	case c.Journal == nil:
+		return missing("Journal")
+	case c.Guard == nil:
+		return missing("Guard")
+	case c.Logger == nil:
+		return missing("Logger")
+	}
+	return nil
 }

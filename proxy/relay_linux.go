@@ -1,0 +1,150 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// bulkAfter is how many reads in a row must have filled their buffer before
+	// a direction is taken for bulk and spliced.
+	bulkAfter = 8
+	// bulkLeast is the average of bytes a splice must move to be worth its
+	// system calls; below it the direction goes back to copying.
+	bulkLeast = 16 << 10
+)
+
+// bareReader reads from a TCP socket into a pooled buffer that it takes only
+// once there are bytes: a waiting direction holds none.
+type bareReader struct {
+	raw  syscall.RawConn
+	pool *buffers
+	buf  *buffer
+	n    int
+	err  error
+	try  func(fd uintptr) bool // readNow, bound once
+}
+
+// next waits for bytes and returns them. The caller gives the buffer back. It
+// returns io.EOF at the end.
+func (r *bareReader) next() (*buffer, int, error) {
+	if err := r.raw.Read(r.try); err != nil {
+		return nil, 0, err
+	}
+	switch {
+	case r.err != nil:
+		return nil, 0, r.err
+	case r.n == 0:
+		return nil, 0, io.EOF
+	}
+	buf := r.buf
+	r.buf = nil
+	return buf, r.n, nil
+}
+
+// readNow reads what there is, and reports false to be called again when there
+// is something. The buffer is kept only if there was.
+func (r *bareReader) readNow(fd uintptr) bool {
+	r.n, r.err = 0, nil
+	buf := r.pool.copying()
+	n, err := syscall.Read(int(fd), buf.b)
+	for err == syscall.EINTR {
+		n, err = syscall.Read(int(fd), buf.b)
+	}
+	if n > 0 {
+		r.buf, r.n = buf, n
+		return true
+	}
+	r.pool.putCopying(buf)
+	if err == syscall.EAGAIN {
+		return false
+	}
+	if err != nil {
+		r.err = os.NewSyscallError("read", err)
+	}
+	return true
+}
+
+// copy carries the direction's bytes until src ends (nil) or something fails.
+// It copies through a buffer, which is the fastest for little; what turns out
+// to be bulk it splices, which spares the processor.
+func (t *stream) copy() error {
+	src, ok := t.src.(*net.TCPConn)
+	if !ok {
+		return t.copyPlain()
+	}
+	raw, err := src.SyscallConn()
+	if err != nil {
+		return err
+	}
+	r := &bareReader{raw: raw, pool: &t.s.p.buffers}
+	r.try = r.readNow
+	dst, canSplice := t.dst.(*net.TCPConn)
+	full := 0
+	for {
+		buf, n, err := r.next()
+		switch {
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return err
+		}
+		if full++; n < len(buf.b) {
+			full = 0
+		}
+		err = t.s.pass(t.dst, buf.b[:n], t.count)
+		r.pool.putCopying(buf)
+		if err != nil {
+			return err
+		}
+		if canSplice && full >= bulkAfter {
+			full = 0
+			if end, err := t.splice(src, dst); end || err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// splice carries bulk until it gets thin, and reports whether src has ended.
+func (t *stream) splice(src, dst *net.TCPConn) (end bool, err error) {
+	s, err := newSplicer(&t.s.p.pipes, src, dst)
+	if err != nil {
+		return false, err
+	}
+	average := pipeSize
+	for average >= bulkLeast {
+		n, err := s.next()
+		t.count.Add(int64(n))
+		switch {
+		case errors.Is(err, errNoPipe), errors.Is(err, syscall.EINVAL):
+			return false, nil
+		case err != nil:
+			return false, err
+		case n == 0:
+			return true, nil
+		}
+		average += (n - average) / 8
+	}
+	return false, nil
+}
+
+// setKeepAlive sets on a listener what its connections inherit.
+func setKeepAlive(c syscall.RawConn) error {
+	var err error
+	set := func(fd uintptr) {
+		if err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1); err == nil {
+			err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, int(time.Minute/time.Second))
+		}
+	}
+	if cerr := c.Control(set); cerr != nil {
+		return cerr
+	}
+	return err
+}
