@@ -144,7 +144,7 @@ func (j *Journal) AuthFailed(claimed identity.Name, from netip.Addr) {
 			break
 		}
 	}
-	a, ok := detect.AuthFailures(claimed, id, from, count, j.cfg.Now())
+	a, ok := detect.NewAuthFailures(claimed, id, from, count, j.cfg.Now())
 	if !ok {
 		return
 	}

@@ -1,0 +1,421 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/exeat/exeat/baseline"
+	"github.com/exeat/exeat/certs"
+	"github.com/exeat/exeat/detect"
+	"github.com/exeat/exeat/flow"
+	"github.com/exeat/exeat/geo"
+	"github.com/exeat/exeat/identity"
+	"github.com/exeat/exeat/policy"
+	"github.com/exeat/exeat/proxy"
+	"github.com/exeat/exeat/record"
+	"github.com/exeat/exeat/resolve"
+	"github.com/exeat/exeat/store"
+	"github.com/exeat/exeat/web"
+)
+
+// daemon is one running Exeat: every room, wired. Make one with startDaemon
+// and end it with stop.
+type daemon struct {
+	cfg *config
+	log *slog.Logger
+
+	store    *store.DB
+	registry *identity.Registry
+	book     *baseline.Book
+	resolver *resolve.Resolver
+	geo      *geo.DB
+	risky    *detect.Risky
+	journal  *record.Journal
+	proxy    *proxy.Proxy
+	web      *web.Server
+
+	// Proxy and dashboard as they really listen: ports may be given as 0.
+	proxyListener, webListener, socketListener net.Listener
+
+	guard    atomic.Pointer[policy.Guard]
+	private  []netip.Prefix
+	ports    *ownPorts
+	launched *launchedRoots
+
+	ctx    context.Context // of everything that runs
+	cancel context.CancelFunc
+	group  *errgroup.Group
+	failed chan error // the first thing that ended on its own
+}
+
+// worldOptions are what only a demonstration changes about the outside world.
+type worldOptions struct {
+	roots *tls.Config // trust for absolute-form https://; nil: the system's
+}
+
+// startDaemon opens the store, wires the rooms and starts to listen. When it
+// returns without error, connections are accepted.
+func startDaemon(ctx context.Context, cfg *config, log *slog.Logger, opts worldOptions) (*daemon, error) {
+	private, err := cfg.allowPrivate()
+	if err != nil {
+		return nil, err
+	}
+	d := &daemon{cfg: cfg, log: log, private: private, ports: &ownPorts{}, launched: &launchedRoots{}, failed: make(chan error, 1)}
+	d.ctx, d.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	d.group, d.ctx = errgroup.WithContext(d.ctx)
+	steps := []func(context.Context) error{
+		d.openStore, d.openRooms, d.listen,
+		func(ctx context.Context) error { return d.openProxy(ctx, opts) },
+		d.openWeb,
+	}
+	for _, step := range steps {
+		if err := step(ctx); err != nil {
+			d.stop(context.WithoutCancel(ctx))
+			return nil, err
+		}
+	}
+	d.serve()
+	return d, nil
+}
+
+func (d *daemon) openStore(ctx context.Context) error {
+	if err := os.MkdirAll(d.cfg.Data, 0o700); err != nil {
+		return fmt.Errorf("the data directory: %w", err)
+	}
+	db, err := store.Open(ctx, store.Config{
+		Path: d.cfg.storePath(), Logger: d.log, Retain: time.Duration(d.cfg.Store.RetainFlows),
+	})
+	if err != nil {
+		return err
+	}
+	d.store = db
+	return nil
+}
+
+// openRooms loads what decides and what records.
+func (d *daemon) openRooms(ctx context.Context) (err error) {
+	d.registry, err = identity.NewRegistry(ctx, identity.Config{Store: d.store, Revoked: d.cut})
+	if err != nil {
+		return err
+	}
+	if d.book, err = baseline.NewBook(ctx, baseline.BookConfig{Store: d.store}); err != nil {
+		return err
+	}
+	if d.geo, err = geo.Open(geo.Config{ASN: d.cfg.Geo.ASN, Country: d.cfg.Geo.Country, Logger: d.log}); err != nil {
+		return err
+	}
+	d.resolver, err = resolve.New(resolve.Config{
+		Upstreams: d.cfg.DNS.Upstream, Timeout: time.Duration(d.cfg.DNS.Timeout), Logger: d.log,
+	})
+	if err != nil {
+		return fmt.Errorf("dns: %w", err)
+	}
+	if d.risky, err = detect.LoadRisky(); err != nil {
+		return err
+	}
+	d.journal, err = record.Open(ctx, record.Config{
+		Store: d.store, Servers: d.registry, Places: d.geo, Learner: d.book,
+		Memory: resolve.NewMemory(resolve.MemoryConfig{}), Risky: d.risky, Logger: d.log,
+	})
+	return err
+}
+
+func (d *daemon) openProxy(_ context.Context, opts worldOptions) (err error) {
+	l := d.cfg.Limits
+	cfg := proxy.Config{
+		Identities: d.registry, Baseline: d.book, Risky: d.risky, Resolver: d.resolver, Journal: d.journal,
+		Guard: d.guard.Load, Hint: d.hint, Logger: d.log,
+		Limits: proxy.Limits{
+			TunnelsPerServer: l.TunnelsPerServer, ConnectsPerSec: l.ConnectsPerSecond,
+			HeaderTimeout: time.Duration(l.HeaderTimeout), HelloTimeout: time.Duration(l.HelloTimeout),
+			IdleTimeout: time.Duration(l.IdleTimeout),
+		},
+	}
+	if opts.roots != nil {
+		cfg.RootCAs = opts.roots.RootCAs
+	}
+	if d.proxy, err = proxy.New(cfg); err != nil {
+		return err
+	}
+	d.journal.Follow(d.proxy.Live)
+	return nil
+}
+
+// hint is the last sentence of a refusal: what would allow it.
+func (d *daemon) hint(f flow.Flow) string {
+	s, ok := d.registry.Server(f.ServerID)
+	if !ok {
+		return ""
+	}
+	dest := flow.Destination{Host: f.Host, Port: f.Port}
+	return fmt.Sprintf("exeat baseline approve %s %s", s.Ref(), dest)
+}
+
+// listen opens every socket before anything is served, so that the address
+// guard knows all of our own ports from the first connection on.
+func (d *daemon) listen(ctx context.Context) (err error) {
+	var lc net.ListenConfig
+	if d.proxyListener, err = lc.Listen(ctx, "tcp", d.cfg.Proxy.Listen); err != nil {
+		return try(fmt.Errorf("the proxy can't listen: %w", err), "exeat serve --proxy-listen 127.0.0.1:0")
+	}
+	if d.webListener, err = lc.Listen(ctx, "tcp", d.cfg.Web.Listen); err != nil {
+		return try(fmt.Errorf("the dashboard can't listen: %w", err), "exeat serve --web-listen 127.0.0.1:0")
+	}
+	d.ports.add(portOf(d.proxyListener), portOf(d.webListener))
+	if d.socketListener, err = listenSocket(ctx, d.cfg.socketPath()); err != nil {
+		return err
+	}
+	d.refreshGuard()
+	if d.cfg.Proxy.TLS.Cert == "" {
+		return nil
+	}
+	tlsConfig, err := certs.LoadServer(d.cfg.Proxy.TLS.Cert, d.cfg.Proxy.TLS.Key, d.cfg.Proxy.TLS.ClientCA)
+	if err != nil {
+		return fmt.Errorf("proxy.tls: %w", err)
+	}
+	d.proxyListener = tls.NewListener(d.proxyListener, tlsConfig)
+	return nil
+}
+
+// listenSocket opens the command line's socket for this user alone. The store's
+// lock is held by now, so a socket that lies there belongs to nobody.
+func listenSocket(ctx context.Context, path string) (net.Listener, error) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("the command line's socket: %w", err)
+	}
+	var lc net.ListenConfig
+	ln, err := lc.Listen(ctx, "unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("the command line's socket: %w", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(fmt.Errorf("the command line's socket: %w", err), ln.Close())
+	}
+	return ln, nil
+}
+
+// serve starts everything that runs.
+func (d *daemon) serve() {
+	d.run("the proxy", func() error { return d.proxy.Serve(d.ctx, d.proxyListener) })
+	page := &http.Server{
+		Handler: d.web.Handler(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
+		MaxHeaderBytes: 32 << 10, ErrorLog: slog.NewLogLogger(d.log.Handler(), slog.LevelDebug),
+		BaseContext: func(net.Listener) context.Context { return d.ctx },
+	}
+	d.run("the dashboard", func() error { return page.Serve(d.webListener) })
+	socket := &http.Server{
+		Handler: d.web.SocketHandler(), ReadHeaderTimeout: 10 * time.Second,
+		BaseContext: func(net.Listener) context.Context { return d.ctx },
+		ConnContext: withPeer,
+	}
+	d.run("the command line's socket", func() error { return socket.Serve(d.socketListener) })
+	d.group.Go(func() error {
+		<-d.ctx.Done()
+		return errors.Join(page.Close(), socket.Close())
+	})
+	d.group.Go(func() error { d.keepGuardFresh(); return nil })
+	for _, s := range d.registry.Servers() {
+		if s.Listen != "" && s.Status == identity.StatusActive {
+			if err := d.serveOwn(s.ID, s.Listen); err != nil {
+				d.log.Error("a server's own listener did not come up", "server", s.Name, "addr", s.Listen, "err", err)
+			}
+		}
+	}
+}
+
+// run serves in the background; an end that nobody asked for ends the daemon.
+func (d *daemon) run(what string, serve func() error) {
+	d.group.Go(func() error {
+		err := serve()
+		if d.ctx.Err() != nil {
+			return nil
+		}
+		err = fmt.Errorf("%s stopped: %w", what, err)
+		select {
+		case d.failed <- err:
+		default:
+		}
+		return err
+	})
+}
+
+// stop ends everything in the order in which it depends on each other: no new
+// connections, open tunnels, what is still to be written, the store.
+func (d *daemon) stop(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	if d.proxy != nil {
+		if err := d.proxy.Shutdown(ctx); err != nil {
+			d.log.Warn("tunnels were cut", "err", err)
+		}
+	}
+	d.cancel()
+	for _, ln := range []net.Listener{d.proxyListener, d.webListener, d.socketListener} {
+		if ln != nil {
+			_ = ln.Close() // its server may have closed it already
+		}
+	}
+	if err := d.group.Wait(); err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, http.ErrServerClosed) {
+		d.log.Debug("serving ended", "err", err)
+	}
+	d.closeRooms(ctx)
+}
+
+func (d *daemon) closeRooms(ctx context.Context) {
+	if d.journal != nil {
+		if err := d.journal.Close(ctx); err != nil {
+			d.log.Error("not everything could be stored", "err", err)
+		}
+	}
+	if d.resolver != nil {
+		d.resolver.Close()
+	}
+	if d.geo != nil {
+		_ = d.geo.Close() // read-only files
+	}
+	if d.store != nil {
+		if err := d.store.Close(); err != nil {
+			d.log.Error("closing the store", "err", err)
+		}
+	}
+}
+
+// cut ends the tunnels of what was revoked.
+func (d *daemon) cut(server identity.ID, credential uuid.UUID) {
+	if d.proxy != nil {
+		d.proxy.Cut(server, credential)
+	}
+}
+
+// Open makes a loopback listener for one server that needs no credentials, or
+// returns the one that it has. It implements web.Listeners.
+func (d *daemon) Open(ctx context.Context, id identity.ID) (string, error) {
+	s, ok := d.registry.Server(id)
+	if !ok {
+		return "", identity.ErrUnknownServer
+	}
+	if s.Listen != "" {
+		return s.Listen, nil
+	}
+	addr, err := d.startOwn(id, "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return addr, d.registry.SetListen(ctx, id, addr, "system")
+}
+
+func (d *daemon) serveOwn(id identity.ID, addr string) error {
+	_, err := d.startOwn(id, addr)
+	return err
+}
+
+func (d *daemon) startOwn(id identity.ID, addr string) (string, error) {
+	var lc net.ListenConfig
+	ln, err := lc.Listen(d.ctx, "tcp", addr)
+	if err != nil {
+		return "", err
+	}
+	d.ports.add(portOf(ln))
+	d.refreshGuard()
+	d.group.Go(func() error {
+		err := d.proxy.ServeAs(d.ctx, ln, id)
+		if d.ctx.Err() == nil {
+			d.log.Error("a server's own listener stopped", "addr", ln.Addr(), "err", err)
+		}
+		return nil
+	})
+	return ln.Addr().String(), nil
+}
+
+// proxyURL is the address of the proxy for clients on this machine.
+func (d *daemon) proxyURL() string {
+	scheme := "http"
+	if d.cfg.Proxy.TLS.Cert != "" {
+		scheme = "https"
+	}
+	return scheme + "://" + reachable(d.proxyListener.Addr())
+}
+
+// reachable turns a listener's address into one that can be connected to: a
+// wildcard listens on loopback too.
+func reachable(addr net.Addr) string {
+	ap, err := netip.ParseAddrPort(addr.String())
+	if err != nil {
+		return addr.String()
+	}
+	if ap.Addr().IsUnspecified() {
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), ap.Port()).String()
+	}
+	return ap.String()
+}
+
+func portOf(ln net.Listener) uint16 {
+	ap, err := netip.ParseAddrPort(ln.Addr().String())
+	if err != nil {
+		return 0
+	}
+	return ap.Port()
+}
+
+// guardEvery is how often the machine's own addresses are looked up again:
+// interfaces come and go with networks and sleep.
+const guardEvery = 15 * time.Second
+
+func (d *daemon) keepGuardFresh() {
+	tick := time.NewTicker(guardEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-d.ctx.Done():
+			return
+		case <-tick.C:
+			d.refreshGuard()
+		}
+	}
+}
+
+func (d *daemon) refreshGuard() {
+	g := &policy.Guard{AllowPrivate: d.private, OwnPorts: d.ports.list()}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		d.log.Warn("this machine's own addresses are unknown", "err", err)
+	}
+	for _, a := range addrs {
+		if prefix, err := netip.ParsePrefix(a.String()); err == nil {
+			g.Local = append(g.Local, prefix.Addr().Unmap())
+		}
+	}
+	d.guard.Store(g)
+}
+
+// ownPorts are the ports that Exeat listens on.
+type ownPorts struct {
+	mu    sync.Mutex
+	ports []uint16
+}
+
+func (p *ownPorts) add(ports ...uint16) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ports = append(p.ports, ports...)
+}
+
+func (p *ownPorts) list() []uint16 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.ports)
+}

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// docsCommand writes docs/cli.md; a test holds that file to it.
+func docsCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "docs", Short: "Print the reference of every command as Markdown", Hidden: true, Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return writeReference(cmd.OutOrStdout(), cmd.Root())
+		},
+	}
+}
+
+// writeReference writes one section a command, in the order of the help.
+func writeReference(w io.Writer, root *cobra.Command) error {
+	var b strings.Builder
+	b.WriteString("# Command line\n\nMade by `exeat docs`; don't edit. Exit status: 0 done, 1 failed, 2 wrong usage,\n" +
+		"3 the server left its baseline (`run` passes on the command's own).\n")
+	writeCommand(&b, root)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func writeCommand(b *strings.Builder, cmd *cobra.Command) {
+	if cmd.Hidden || cmd.Name() == "help" {
+		return
+	}
+	cmd.InitDefaultHelpFlag()
+	fmt.Fprintf(b, "\n## %s\n\n%s\n\n```\n%s\n```\n", cmd.CommandPath(), text2md(cmd), cmd.UseLine())
+	if cmd.Example != "" {
+		fmt.Fprintf(b, "\nExamples:\n\n```\n%s\n```\n", cmd.Example)
+	}
+	if flags := cmd.NonInheritedFlags().FlagUsages(); flags != "" {
+		fmt.Fprintf(b, "\nFlags:\n\n```\n%s```\n", flags)
+	}
+	for _, sub := range cmd.Commands() {
+		writeCommand(b, sub)
+	}
+}
+
+func text2md(cmd *cobra.Command) string {
+	if cmd.Long != "" {
+		return cmd.Long
+	}
+	return cmd.Short + "."
+}

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/exeat/exeat/flow"
+	"github.com/exeat/exeat/identity"
+	"github.com/exeat/exeat/launch"
+	"github.com/exeat/exeat/web"
+)
+
+// openWeb makes the dashboard and the API.
+func (d *daemon) openWeb(context.Context) error {
+	public, err := url.Parse(d.publicURL())
+	if err != nil {
+		return fmt.Errorf("web.public_url: %w", err)
+	}
+	proxyURL, err := url.Parse(d.proxyURL())
+	if err != nil {
+		return err
+	}
+	info := d.geo.Info()
+	made, err := time.Parse(time.DateOnly, info.Date)
+	if err != nil {
+		made = time.Time{} // the user's own file may not say
+	}
+	d.web, err = web.New(web.Config{
+		Servers: d.registry, Baselines: d.book, Store: d.store, Sessions: d.store,
+		Journal: d.journal, Events: d.journal.Hub(), Listeners: d, Risky: d.risky,
+		ProxyURL: proxyURL, PublicURL: public, Hosts: d.hosts(),
+		Inside: d.launched.inside, SelfAccess: d.selfAccess,
+		Launched: d.launched.add,
+		Version:  version(),
+		Listen: map[string]string{
+			"proxy": d.proxyListener.Addr().String(), "web": d.webListener.Addr().String(),
+			"socket": d.cfg.socketPath(),
+		},
+		Geo:      web.GeoInfo{Source: info.Source, Date: made, Attribution: info.Attribution},
+		Counters: d.counters, Logger: d.log,
+	})
+	return err
+}
+
+// publicURL is where people find the dashboard.
+func (d *daemon) publicURL() string {
+	if u := d.cfg.Web.PublicURL; u != "" {
+		return u
+	}
+	return "http://" + reachable(d.webListener.Addr())
+}
+
+// hosts are the further Host headers that the dashboard answers to.
+func (d *daemon) hosts() []string {
+	ap := reachable(d.webListener.Addr())
+	_, port, err := net.SplitHostPort(ap)
+	if err != nil {
+		return nil
+	}
+	return []string{ap, "localhost:" + port, "127.0.0.1:" + port, "[::1]:" + port}
+}
+
+// selfAccess raises the alert about a launched server that came to the
+// dashboard's socket to decide about itself.
+func (d *daemon) selfAccess(ctx context.Context, p web.Peer) {
+	id, ok := d.launched.owner(p.PID)
+	if !ok {
+		return
+	}
+	s, ok := d.registry.Server(id)
+	if !ok {
+		return
+	}
+	f := flow.Flow{
+		ServerID: s.ID, Server: s.Name, Owner: s.Owner, Mode: s.Mode,
+		Host: "exeat.sock", Verdict: flow.Refused, Reason: flow.ReasonSelfAccess,
+	}
+	if f.ID, _ = uuid.NewV7(); d.journal.Alarm(ctx, f, flow.ReasonSelfAccess) != nil {
+		d.log.Error("a launched server called the command line's socket", "server", s.Name, "pid", p.PID)
+	}
+}
+
+// launchedRoots are the launchers below which servers run.
+type launchedRoots struct {
+	mu    sync.Mutex
+	roots map[launch.Process]identity.ID
+}
+
+// maxRoots is how many launchers are remembered before the dead are forgotten.
+const maxRoots = 256
+
+func (l *launchedRoots) add(id identity.ID, pid int) {
+	p, err := launch.Identify(pid)
+	if err != nil {
+		return // it ended already, and nothing runs below it
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.roots == nil {
+		l.roots = make(map[launch.Process]identity.ID)
+	}
+	if len(l.roots) >= maxRoots {
+		l.forgetDead()
+	}
+	l.roots[p] = id
+}
+
+func (l *launchedRoots) forgetDead() {
+	for p := range l.roots {
+		if now, err := launch.Identify(p.PID); err != nil || now != p {
+			delete(l.roots, p)
+		}
+	}
+}
+
+// inside reports whether pid runs below a launcher.
+func (l *launchedRoots) inside(pid int) bool {
+	_, ok := l.owner(pid)
+	return ok
+}
+
+// owner returns the server in whose tree pid runs.
+func (l *launchedRoots) owner(pid int) (identity.ID, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for root, id := range l.roots {
+		if in, err := launch.Inside(pid, []launch.Process{root}); err == nil && in {
+			return id, true
+		}
+	}
+	return identity.ID{}, false
+}
