@@ -100,6 +100,7 @@ type Journal struct {
 		recorded, waits, overloaded atomic.Int64
 	}
 
+	sync    chan chan struct{}
 	stop    chan struct{}
 	stopped chan struct{}
 	once    sync.Once
@@ -132,7 +133,7 @@ func Open(ctx context.Context, cfg Config) (*Journal, error) {
 	j := &Journal{
 		cfg: cfg, queue: newQueue(cfg.Queue), hub: &Hub{},
 		inbox: newInbox(alerts), auth: newAuthWatch(),
-		stop: make(chan struct{}), stopped: make(chan struct{}),
+		sync: make(chan chan struct{}), stop: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	go j.run()
 	return j, nil
@@ -144,6 +145,25 @@ func (j *Journal) Close(ctx context.Context) error {
 	j.once.Do(func() { close(j.stop) })
 	select {
 	case <-j.stopped:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Sync returns once what was handed over before has been written, or tried to
+// be: whoever asks what just happened is told.
+func (j *Journal) Sync(ctx context.Context) error {
+	written := make(chan struct{})
+	select {
+	case j.sync <- written:
+	case <-j.stopped:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case <-written:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -192,6 +212,9 @@ func (j *Journal) run() {
 		case <-j.stop:
 			j.drain()
 			return
+		case written := <-j.sync:
+			j.flush()
+			close(written)
 		case <-progress.C:
 			j.progress()
 		case <-flush.C:

@@ -212,6 +212,18 @@ func TestFlowIsPlacedKeptAndLearnt(t *testing.T) {
 	}
 }
 
+func TestSyncShowsWhatJustHappened(t *testing.T) {
+	r := newRig(t, nil)
+	for range 20 {
+		f := r.flow("api.calendar.example")
+		r.journal.Closed(ended(f))
+		check(t, r.journal.Sync(t.Context()))
+		if _, err := r.store.Flow(t.Context(), f.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestAlarmIsOnDiskBeforeItReturns(t *testing.T) {
 	r := newRig(t, nil)
 	r.store.hold, r.store.held = make(chan struct{}), make(chan struct{}, 1)

@@ -13,6 +13,8 @@ import (
 	"github.com/exeat/exeat/flow"
 	"github.com/exeat/exeat/identity"
 	"github.com/exeat/exeat/launch"
+	"github.com/exeat/exeat/record"
+	"github.com/exeat/exeat/store"
 	"github.com/exeat/exeat/web"
 )
 
@@ -32,7 +34,7 @@ func (d *daemon) openWeb(context.Context) error {
 		made = time.Time{} // the user's own file may not say
 	}
 	d.web, err = web.New(web.Config{
-		Servers: d.registry, Baselines: d.book, Store: d.store, Sessions: d.store,
+		Servers: d.registry, Baselines: d.book, Store: current{d.store, d.journal}, Sessions: d.store,
 		Journal: d.journal, Events: d.journal.Hub(), Listeners: d, Risky: d.risky,
 		ProxyURL: proxyURL, PublicURL: public, Hosts: d.hosts(),
 		Inside: d.launched.inside, SelfAccess: d.selfAccess,
@@ -46,6 +48,20 @@ func (d *daemon) openWeb(context.Context) error {
 		Counters: d.counters, Logger: d.log,
 	})
 	return err
+}
+
+// current is the store for readers who expect to see what just happened: flows
+// are written up to 100 ms late otherwise.
+type current struct {
+	*store.DB
+	journal *record.Journal
+}
+
+func (c current) Flows(ctx context.Context, q store.FlowQuery) (store.Page[flow.Flow], error) {
+	if err := c.journal.Sync(ctx); err != nil {
+		return store.Page[flow.Flow]{}, err
+	}
+	return c.DB.Flows(ctx, q)
 }
 
 // publicURL is where people find the dashboard.

@@ -82,7 +82,7 @@ type inProcess struct{ handler http.Handler }
 
 func (t inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 	answer := &answer{header: make(http.Header), status: http.StatusOK}
-	ctx := web.WithPeer(r.Context(), web.Peer{UID: os.Getuid(), PID: os.Getpid()})
+	ctx := web.WithPeer(r.Context(), web.Peer{UID: uint32(os.Getuid()), PID: os.Getpid()})
 	t.handler.ServeHTTP(answer, r.WithContext(ctx))
 	return &http.Response{
 		StatusCode: answer.status, Header: answer.header, Request: r,

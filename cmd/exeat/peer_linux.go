@@ -28,5 +28,5 @@ func withPeer(ctx context.Context, conn net.Conn) context.Context {
 	if err != nil || credErr != nil {
 		return ctx
 	}
-	return web.WithPeer(ctx, web.Peer{UID: int(cred.Uid), PID: int(cred.Pid)})
+	return web.WithPeer(ctx, web.Peer{UID: cred.Uid, PID: int(cred.Pid)})
 }

@@ -14,5 +14,5 @@ import (
 // else in. Which process it is isn't known here, so that a launched server
 // can't be told apart: see docs/threat-model.md.
 func withPeer(ctx context.Context, _ net.Conn) context.Context {
-	return web.WithPeer(ctx, web.Peer{UID: os.Getuid()})
+	return web.WithPeer(ctx, web.Peer{UID: uint32(os.Getuid())})
 }

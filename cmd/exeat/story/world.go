@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/netip"
@@ -76,7 +77,11 @@ func (w *World) startOrigin(ctx context.Context) error {
 			return &cert, nil
 		},
 	}
-	w.origin = &http.Server{Handler: http.HandlerFunc(w.answer), ReadHeaderTimeout: 5 * time.Second}
+	w.origin = &http.Server{
+		Handler: http.HandlerFunc(w.answer), ReadHeaderTimeout: 5 * time.Second,
+		// A tunnel that is refused after the dial ends here as a failed handshake.
+		ErrorLog: log.New(io.Discard, "", 0),
+	}
 	w.done.Go(func() { _ = w.origin.Serve(tls.NewListener(w.listener, config)) }) // ends by Close
 	return nil
 }
