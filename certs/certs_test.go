@@ -175,7 +175,9 @@ func TestNodeAndCurlAcceptIt(t *testing.T) {
 	go func() { served <- server.Serve(listener) }()
 	defer func() {
 		_ = server.Close()
-		<-served
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
 	}()
 	_, port, err := net.SplitHostPort(listener.Addr().String())
 	if err != nil {

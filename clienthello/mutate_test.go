@@ -180,7 +180,7 @@ func (m mutator) mutate(in []byte) []byte {
 
 // change does one thing to a hello.
 func (m mutator) change(h *hello) {
-	any := func() *ext { return &h.exts[m.IntN(len(h.exts))] }
+	one := func() *ext { return &h.exts[m.IntN(len(h.exts))] }
 	switch n := m.IntN(14); {
 	case len(h.exts) == 0 || n == 0:
 		h.exts = append(h.exts, sni(m.host()))
@@ -193,15 +193,15 @@ func (m mutator) change(h *hello) {
 		}
 		*h = h.without(0).with(ext{0, vec16(list)})
 	case n == 3: // an extension twice
-		*h = h.with(*any())
+		*h = h.with(*one())
 	case n == 4: // an extension less
-		*h = h.without(any().typ)
+		*h = h.without(one().typ)
 	case n == 5:
 		m.Shuffle(len(h.exts), func(i, j int) { h.exts[i], h.exts[j] = h.exts[j], h.exts[i] })
 	case n == 6: // an extension becomes another
-		any().typ = uint16(m.IntN(60))
+		one().typ = uint16(m.IntN(60))
 	case n == 7: // damage within one
-		e := any()
+		e := one()
 		e.data = m.scratch(e.data)
 	case n == 8: // other protocols
 		*h = h.without(16).with(ext{16, alpn(m.word(), m.word())})

@@ -121,14 +121,19 @@ func numeric(label string) bool {
 func ldhLabels(s string) bool {
 	for label := range strings.SplitSeq(s, ".") {
 		n := len(label)
-		if n == 0 || n > 63 || label[0] == '-' || label[n-1] == '-' {
+		if n == 0 || n > 63 || label[0] == '-' || label[n-1] == '-' || !ldh(label) {
 			return false
 		}
-		for i := range n {
-			c := label[i] | 0x20
-			if (c < 'a' || c > 'z') && (label[i] < '0' || label[i] > '9') && label[i] != '-' && label[i] != '_' {
-				return false
-			}
+	}
+	return true
+}
+
+// ldh reports whether label has only letters, digits, '-' and '_'.
+func ldh(label string) bool {
+	for i := range len(label) {
+		c := label[i]
+		if lower := c | 0x20; (lower < 'a' || lower > 'z') && !digit(c) && c != '-' && c != '_' {
+			return false
 		}
 	}
 	return true
