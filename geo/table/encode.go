@@ -1,12 +1,10 @@
 package table
 
 import (
+	"compress/gzip"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
-
-	"github.com/klauspost/compress/zstd"
 )
 
 // magic starts the first line of a file.
@@ -17,13 +15,14 @@ func (t *Table) Encode(w io.Writer) error {
 	if _, err := fmt.Fprintf(w, "%s%s\n", magic, t.Date); err != nil {
 		return err
 	}
-	z, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithWindowSize(8<<20), zstd.WithEncoderCRC(true))
+	z, err := gzip.NewWriterLevel(w, gzip.BestCompression)
 	if err != nil {
 		return err
 	}
-	// In one piece, so that the frame says how large it will be.
-	_, err = w.Write(z.EncodeAll(t.payload(), nil))
-	return errors.Join(err, z.Close())
+	if _, err := z.Write(t.payload()); err != nil {
+		return err
+	}
+	return z.Close()
 }
 
 func (t *Table) payload() []byte {

@@ -6,8 +6,8 @@
 // # File
 //
 // A file is one line of text, "exeat-geo/1 YYYY-MM-DD", the date being that of
-// the data, and a Zstandard frame (RFC 8878) with a checksum. The frame holds,
-// all numbers being unsigned LEB128 varints:
+// the data, and a gzip member (RFC 1952), whose checksum guards the rest. The
+// member holds, all numbers being unsigned LEB128 varints:
 //
 //	number of organisations
 //	    column of their AS numbers, ascending, each less the one before

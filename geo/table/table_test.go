@@ -151,7 +151,7 @@ func TestDecodeRefusesDamage(t *testing.T) {
 		}
 		bad := bytes.Clone(good)
 		bad[i] ^= 0x41
-		// Some bits of a frame's header and the digits of the date mean nothing
+		// Some bits of gzip's header and the digits of the date mean nothing
 		// for what is inside.
 		if got, err := Decode(bytes.NewReader(bad)); err == nil && !bytes.Equal(got.payload(), table.payload()) {
 			t.Fatalf("byte %d flipped: read as another table", i)
