@@ -17,9 +17,10 @@ type view struct {
 	exact map[flow.Destination]rule
 	// wild has the decided wildcards, with the base as the host.
 	wild map[flow.Destination]rule
-	// depth is how many labels the longest base in wild has. It bounds the
-	// walk over a hostile name of 127 labels.
-	depth    int
+	// depths has a bit for each number of labels that some base in wild has:
+	// only there is anything to look up, however long a hostile name is. A
+	// name has at most 127 labels; those beyond 63 share a bit.
+	depths   uint64
 	approved int
 }
 
@@ -63,7 +64,7 @@ func newView(entries map[Target]*Entry) *view {
 			v.exact[d] = e.rule()
 		case e.State != Candidate:
 			v.wild[d] = e.rule()
-			v.depth = max(v.depth, 1+strings.Count(base, "."))
+			v.depths |= depth(1 + strings.Count(base, "."))
 		}
 	}
 	return v
@@ -78,18 +79,23 @@ func (v *view) find(d flow.Destination) rule {
 	best := exact
 	// From the right, so that the most specific one comes last.
 	dot := lastDot(d.Host, len(d.Host))
-	for labels := 1; dot >= 0 && labels <= v.depth; labels++ {
-		r, ok := v.wild[flow.Destination{Host: d.Host[dot+1:], Port: d.Port}]
-		if ok && r.State == Rejected {
-			return r
-		}
-		if ok {
-			best = r
+	for labels := 1; dot >= 0 && v.depths >= depth(labels); labels++ {
+		if v.depths&depth(labels) != 0 {
+			r := v.wild[flow.Destination{Host: d.Host[dot+1:], Port: d.Port}]
+			switch r.State {
+			case Rejected:
+				return r
+			case Approved:
+				best = r
+			}
 		}
 		dot = lastDot(d.Host, dot)
 	}
 	return best
 }
+
+// depth returns the bit for a number of labels.
+func depth(labels int) uint64 { return 1 << min(labels, 63) }
 
 // lastDot returns the place of the last dot of s before end, or -1.
 func lastDot(s string, end int) int { return strings.LastIndexByte(s[:end], '.') }
