@@ -15,9 +15,9 @@ import (
 // reading of the rules: exact first, then any rejected wildcard, then the
 // longest approved one.
 func TestMatchAgreesWithPatterns(t *testing.T) {
-	label := rapid.SampledFrom([]string{"a", "b", "example", "x-1"})
+	label := rapid.SampledFrom([]string{"a", "b", "c"})
 	host := rapid.Custom(func(t *rapid.T) string {
-		n := rapid.SampledFrom([]int{1, 2, 3, 4, 62, 63, 64, 65, 110}).Draw(t, "depth")
+		n := rapid.SampledFrom([]int{1, 2, 3, 4, 61, 62, 63, 64, 110}).Draw(t, "depth")
 		return strings.Join(append(rapid.SliceOfN(label, n, n).Draw(t, "labels"), "org"), ".")
 	})
 	rapid.Check(t, func(t *rapid.T) {
