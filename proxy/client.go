@@ -52,9 +52,9 @@ func (c *clientConn) serve() {
 			c.p.panicked(v)
 			taken = false
 		}
-		c.p.lobby.leave(c)
 		c.release()
 		if !taken {
+			c.p.lobby.leave(c)
 			c.conn.Close()
 		}
 	}()

@@ -17,13 +17,17 @@ type lobby struct {
 	closed bool
 }
 
-// enter takes c in and returns the connection that has to leave for it, if
-// any: c itself once the lobby is closed.
+// enter takes c in, as the newest, and returns the connection that has to leave
+// for it, if any: c itself once the lobby is closed.
 func (l *lobby) enter(c *clientConn) (out *clientConn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
 		return c
+	}
+	if c.waiting != nil {
+		l.conns.MoveToBack(c.waiting)
+		return nil
 	}
 	if l.conns.Len() >= l.max {
 		out = l.removeOldest()

@@ -87,13 +87,15 @@ func (d *plain) take(c *clientConn) bool {
 func (d *plain) connState(c net.Conn, state http.ConnState) {
 	client := c.(*plainConn).client
 	switch state {
-	case http.StateNew, http.StateIdle:
-		d.p.lobby.leave(client)
+	case http.StateNew:
+		d.p.work.Add(1)
+	case http.StateIdle:
 		if out := d.p.lobby.enter(client); out != nil {
 			d.p.evict(out)
 		}
 	case http.StateClosed, http.StateHijacked:
 		d.p.lobby.leave(client)
+		d.p.work.Done()
 	}
 }
 
@@ -175,6 +177,8 @@ func (h *handover) Addr() net.Addr { return &net.TCPAddr{} }
 
 // serve takes one request: who, where, may it; and then its bytes.
 func (d *plain) serve(w http.ResponseWriter, r *http.Request) {
+	d.p.work.Add(1) // the handler outlives a connection that is hijacked
+	defer d.p.work.Done()
 	conn := r.Context().Value(connKey{}).(*plainConn)
 	conn.headDone()
 	method, dest, err := target(r, d.p.limits.HeaderFields)
