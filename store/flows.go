@@ -12,27 +12,43 @@ import (
 	"github.com/exeat/exeat/identity"
 )
 
-// flowColumns are the columns of a flow in the order of flowValues and
-// scanFlow.
+// flowColumns are the columns of a flow in the order of encoded.insert
+// and scanFlow.
 const flowColumns = `opened, id, closed, server, name, owner, mode, method, host, port, chain, ip, asn, org, country,
 	sni, alpn, ja4, ech, grade, phase, tool, bytes_up, bytes_down, verdict, reason, ending`
 
-func flowValues(f *flow.Flow) ([]any, error) {
-	chain, err := list(f.Chain)
-	if err != nil {
-		return nil, err
+// encoded has the parts of a flow that aren't stored as they are.
+type encoded struct{ chain, alpn, ip string }
+
+func encodeFlow(f *flow.Flow) (e encoded, err error) {
+	if e.chain, err = list(f.Chain); err != nil {
+		return e, err
 	}
-	alpn, err := list(f.ALPN)
-	if err != nil {
-		return nil, err
-	}
+	e.ip = addrText(f.IP)
+	e.alpn, err = list(f.ALPN)
+	return e, err
+}
+
+// insert returns the arguments of upsertFlow but the last, which is the
+// destination.
+func (e *encoded) insert(f *flow.Flow) []any {
 	args := make([]any, 0, 28)
 	return append(args,
 		micros(f.Opened), blob(f.ID), micros(f.Closed), blob(f.ServerID), string(f.Server), f.Owner,
-		string(f.Mode), string(f.Method), f.Host, int64(f.Port), chain, addrText(f.IP),
-		int64(f.Place.ASN), f.Place.Org, f.Place.Country, f.SNI, alpn, f.JA4, f.ECH,
+		string(f.Mode), string(f.Method), f.Host, int64(f.Port), e.chain, e.ip,
+		int64(f.Place.ASN), f.Place.Org, f.Place.Country, f.SNI, e.alpn, f.JA4, f.ECH,
 		string(f.Grade), string(f.Phase), f.Tool, f.BytesUp, f.BytesDown,
-		string(f.Verdict), string(f.Reason), string(f.End)), nil
+		string(f.Verdict), string(f.Reason), string(f.End))
+}
+
+// update returns the arguments of updateFlow.
+func (e *encoded) update(f *flow.Flow) []any {
+	return []any{
+		micros(f.Closed), e.ip, int64(f.Place.ASN), f.Place.Org, f.Place.Country, e.chain, f.SNI, e.alpn, f.JA4,
+		f.ECH, string(f.Phase), f.Tool, f.BytesUp, f.BytesDown, string(f.End),
+		micros(f.Opened), blob(f.ID), string(f.Verdict), string(f.Reason), string(f.Grade),
+		string(f.Server), f.Owner, string(f.Mode),
+	}
 }
 
 func scanFlow(s scanner) (flow.Flow, error) {
@@ -80,13 +96,17 @@ func (d *DB) Flows(ctx context.Context, q FlowQuery) (Page[flow.Flow], error) {
 		return Page[flow.Flow]{}, fmt.Errorf("%w: at most %d flow ids at once", ErrBadQuery, maxLimit)
 	}
 	var c conditions
-	flowConditions(&c, q)
-	if paged {
-		c.add("(opened, id) < (%s, %s)", after.at, blob(after.id))
-	}
-	arms, err := d.flowArms(ctx, &c, q)
+	arms, rest, err := d.flowArms(ctx, &c, q)
 	if err != nil || len(arms) == 0 {
 		return Page[flow.Flow]{}, err
+	}
+	flowConditions(&c, rest)
+	// One upper bound, so that every index can seek to it.
+	if !q.Until.IsZero() && (!paged || micros(q.Until) <= after.at) {
+		after, paged = key{at: micros(q.Until)}, true
+	}
+	if paged {
+		c.add("(opened, id) < (%s, %s)", after.at, blob(after.id))
 	}
 	flows, err := readAll(ctx, d, flowSelect(&c, arms, limit+1), c.args, scanFlow)
 	if err != nil {
@@ -95,8 +115,7 @@ func (d *DB) Flows(ctx context.Context, q FlowQuery) (Page[flow.Flow], error) {
 	return page(flows, limit, flowCursor, func(f *flow.Flow) key { return key{micros(f.Opened), f.ID} }), nil
 }
 
-// flowConditions adds what every flow of the listing must meet, except for the
-// host.
+// flowConditions adds what the flows of every arm must meet besides.
 func flowConditions(c *conditions, q FlowQuery) {
 	if q.Server != (identity.ID{}) {
 		c.add("server = %s", blob(q.Server))
@@ -116,9 +135,6 @@ func flowConditions(c *conditions, q FlowQuery) {
 	if !q.Since.IsZero() {
 		c.add("opened >= %s", micros(q.Since))
 	}
-	if !q.Until.IsZero() {
-		c.add("opened < %s", micros(q.Until))
-	}
 	if q.Open {
 		c.add("closed = 0")
 	}
@@ -131,16 +147,17 @@ type arm struct{ index, term string }
 // maxArms bounds how many destinations a host pattern is walked by.
 const maxArms = 64
 
-// flowArms chooses the index for q: the most selective of what it asks for. No
-// arms means that nothing matches.
-func (d *DB) flowArms(ctx context.Context, c *conditions, q FlowQuery) ([]arm, error) {
+// flowArms chooses the index for q: the most selective of what it asks for. It
+// returns the arms, of which there are none if nothing can match, and what of q
+// they leave to be tested.
+func (d *DB) flowArms(ctx context.Context, c *conditions, q FlowQuery) ([]arm, FlowQuery, error) {
 	switch {
 	case q.IDs != nil:
-		return idArms(c, q), nil
+		return idArms(c, q), q, nil
 	case q.Host != "":
 		return d.hostArms(ctx, c, q)
 	}
-	return plainArms(c, q), nil
+	return plainArms(c, q), q, nil
 }
 
 func idArms(c *conditions, q FlowQuery) []arm {
@@ -189,7 +206,7 @@ func verdictArms(c *conditions, index, term string, v flow.Verdict) []arm {
 
 // hostArms walks each destination that the host covers. If there are very many
 // it tests the host of each flow instead; so many are soon met.
-func (d *DB) hostArms(ctx context.Context, c *conditions, q FlowQuery) ([]arm, error) {
+func (d *DB) hostArms(ctx context.Context, c *conditions, q FlowQuery) ([]arm, FlowQuery, error) {
 	var dc conditions
 	destinationHost(&dc, q.Host)
 	if q.Server != (identity.ID{}) {
@@ -201,17 +218,18 @@ func (d *DB) hostArms(ctx context.Context, c *conditions, q FlowQuery) ([]arm, e
 	ids, err := readAll(ctx, d, fmt.Sprintf("SELECT id FROM destinations%s LIMIT %d", dc.where(), maxArms+1), dc.args,
 		func(s scanner) (id int64, err error) { return id, s.Scan(&id) })
 	if err != nil {
-		return nil, err
+		return nil, q, err
 	}
 	if len(ids) > maxArms {
 		hostCondition(c, q.Host)
-		return plainArms(c, q), nil
+		return plainArms(c, q), q, nil
 	}
 	var arms []arm
 	for _, id := range ids {
 		arms = append(arms, verdictArms(c, "INDEXED BY flows_dest", "dest = "+c.bind(id), q.Verdict)...)
 	}
-	return arms, nil
+	q.Server, q.Port, q.Verdict = identity.ID{}, 0, "" // these the arms ensure
+	return arms, q, nil
 }
 
 // hostCondition restricts flows to those to host or to its sub-domains.
@@ -243,6 +261,6 @@ func flowSelect(c *conditions, arms []arm, limit int) string {
 	}
 	columns := "f." + strings.Join(slices.Collect(strings.SplitSeq(strings.Join(strings.Fields(flowColumns), ""), ",")), ", f.")
 	return "SELECT " + columns + " FROM (" + strings.Join(walks, " UNION ALL ") +
-		fmt.Sprintf(" ORDER BY opened DESC, id DESC LIMIT %d) k CROSS JOIN flows f ON f.opened = k.opened AND f.id = k.id", limit) +
+		fmt.Sprintf(" ORDER BY opened DESC, id DESC LIMIT %d) k CROSS JOIN flows f NOT INDEXED ON f.opened = k.opened AND f.id = k.id", limit) +
 		" ORDER BY k.opened DESC, k.id DESC"
 }

@@ -45,7 +45,22 @@ type tx struct {
 	conn  *sql.Conn
 	stmts map[string]*sql.Stmt
 	rows  int64 // flows written by the current group
+	// dests has the row numbers of destinations that were used lately. Rows are
+	// never deleted, so it only goes wrong when an insert is undone.
+	dests map[place]int64
 }
+
+// maxRemembered bounds tx.dests.
+const maxRemembered = 50_000
+
+func (t *tx) remember(p place, id int64) {
+	if len(t.dests) >= maxRemembered {
+		t.forget()
+	}
+	t.dests[p] = id
+}
+
+func (t *tx) forget() { clear(t.dests) }
 
 func (t *tx) prepare(query string) (*sql.Stmt, error) {
 	if s, ok := t.stmts[query]; ok {
@@ -114,7 +129,7 @@ func startWriter(cfg Config, db *sql.DB, conn *sql.Conn) *writer {
 	w := &writer{
 		cfg:   cfg,
 		db:    db,
-		tx:    &tx{conn: conn, stmts: map[string]*sql.Stmt{}},
+		tx:    &tx{conn: conn, stmts: map[string]*sql.Stmt{}, dests: map[place]int64{}},
 		queue: make(chan *op, queueLength),
 		ended: make(chan struct{}),
 	}
@@ -285,6 +300,7 @@ func (w *writer) runOne(o *op) (err error, fatal bool) {
 		if cause(err) != "" {
 			return err, true
 		}
+		w.tx.forget()
 		if _, undo := w.tx.exec("ROLLBACK TO op"); undo != nil {
 			return fmt.Errorf("%w (and undoing it: %w)", err, undo), true
 		}
@@ -299,6 +315,7 @@ func (w *writer) runOne(o *op) (err error, fatal bool) {
 // abort undoes the transaction. SQLite may have done so already, so that its
 // own error says nothing.
 func (w *writer) abort(err error) error {
+	w.tx.forget()
 	_, _ = w.tx.exec("ROLLBACK")
 	return w.failed(err)
 }
