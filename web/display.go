@@ -38,6 +38,7 @@ func (s *Server) funcs() template.FuncMap {
 		"join":      func(sep string, v []string) string { return strings.Join(v, sep) },
 		"actor":     actorWords,
 		"clip":      func(n int, v string) string { return clip(v, n) },
+		"prose":     prose,
 		"plural":    func(v any, one, many string) string { return plural(whole(v), one, many) },
 		"serverURL": serverURL,
 		"serverAct": serverAct,
@@ -142,6 +143,25 @@ func humanCount[T ~int | ~int64](n T) string {
 		b.WriteRune(c)
 	}
 	return b.String()
+}
+
+// paragraph is a piece of a longer text: prose, or a command to copy.
+type paragraph struct {
+	Text    string
+	Command bool
+}
+
+// prose takes an alert's text apart: paragraphs are separated by empty lines,
+// and a line that is indented by two spaces is a command.
+func prose(text string) []paragraph {
+	var out []paragraph
+	for line := range strings.SplitSeq(text, "\n") {
+		trimmed := strings.TrimSpace(line)
+		if trimmed != "" {
+			out = append(out, paragraph{Text: trimmed, Command: strings.HasPrefix(line, "  ")})
+		}
+	}
+	return out
 }
 
 func plural(n int64, one, many string) string {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/exeat/exeat/baseline"
 	"github.com/exeat/exeat/identity"
+	"github.com/exeat/exeat/record"
 	"github.com/exeat/exeat/store"
 )
 
@@ -52,7 +53,7 @@ func explain(err error) problem {
 			Detail: "The store can't be written now, so nothing was changed. exeat doctor says why."}
 	case errors.Is(err, store.ErrBadQuery):
 		return bad("bad_query", sentence(err.Error()))
-	case errors.Is(err, store.ErrNotFound):
+	case errors.Is(err, store.ErrNotFound), errors.Is(err, record.ErrNoAlert):
 		return notFound("There is no such thing here.")
 	case errors.Is(err, store.ErrBadCursor):
 		return bad("bad_cursor", "The cursor is not one that this listing gave.")

@@ -38,7 +38,6 @@ const live = (() => {
   // touched, so that focus, ticks and selection stay where they are.
   const merge = (old, fresh, arrive) => {
     const known = new Map($$(":scope > [id]", old).map((e) => [e.id, e]));
-    if (known.size === 0 && fresh.firstElementChild?.id === undefined) return;
     let at = old.firstElementChild, came = 0;
     for (const next of [...fresh.children]) {
       const now = next.id && known.get(next.id);
@@ -90,7 +89,8 @@ const live = (() => {
       } else {
         for (const fresh of $$("[data-live]", page)) {
           const old = document.getElementById(fresh.id);
-          if (old) news += merge(old, fresh, fresh.dataset.arrive) && fresh.dataset.arrive ? 1 : 0;
+          const came = old ? merge(old, fresh, fresh.dataset.arrive) : 0;
+          if (fresh.dataset.arrive) news += came;
         }
       }
       if (page.title !== document.title) document.title = page.title;
@@ -114,7 +114,7 @@ const live = (() => {
   const announce = () => {
     if (!news || Date.now() - heard < 8000) return;
     heard = Date.now();
-    $("#announce").textContent = "The list was updated.";
+    $("#announce").textContent = news === 1 ? "One new row in the list." : `${news} new rows in the list.`;
     news = 0;
   };
 
