@@ -9,8 +9,10 @@ import (
 )
 
 // Destination is a canonical host and port. Make one with ParseDestination;
-// two Destinations are the same place exactly when they are ==. The zero value
-// is no destination.
+// two Destinations are the same place exactly when they are ==. (An IPv6
+// address that embeds an IPv4 address stays what it is, so that it can be
+// reported; the address guard lets none of them be dialled.) The zero value is
+// no destination.
 type Destination struct {
 	// Host is a name of LDH labels (and "_"), lower case, without a trailing
 	// dot, or an IP address in the form that netip.Addr.String gives, without

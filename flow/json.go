@@ -70,7 +70,7 @@ func (f *Flow) UnmarshalJSON(data []byte) error {
 	*f = Flow{
 		ID: w.ID, ServerID: w.ServerID, Server: w.Server, Owner: w.Owner,
 		Opened: w.Opened, Method: w.Method, Host: w.Host, Port: w.Port,
-		Chain: w.Chain, IP: w.IP, SNI: w.SNI, ALPN: w.ALPN, JA4: w.JA4, ECH: w.ECH,
+		Chain: nilIfEmpty(w.Chain), IP: w.IP, SNI: w.SNI, ALPN: nilIfEmpty(w.ALPN), JA4: w.JA4, ECH: w.ECH,
 		Grade: w.Grade, Phase: w.Phase, Tool: w.Tool,
 		Place:   Place{ASN: w.ASN, Org: w.Org, Country: w.Country},
 		BytesUp: w.BytesUp, BytesDown: w.BytesDown,
@@ -85,6 +85,13 @@ func (f *Flow) UnmarshalJSON(data []byte) error {
 func notNil(s []string) []string {
 	if s == nil {
 		return []string{}
+	}
+	return s
+}
+
+func nilIfEmpty(s []string) []string {
+	if len(s) == 0 {
+		return nil
 	}
 	return s
 }
