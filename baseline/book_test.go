@@ -522,123 +522,144 @@ func TestDecisionInFlight(t *testing.T) {
 	}
 }
 
+// traffic makes flows to n hosts until stop is closed.
+func traffic(b *baseline.Book, m *memory, n int, stop <-chan struct{}) {
+	for i := 0; ; i++ {
+		select {
+		case <-stop:
+			return
+		default:
+			m.save(b.Observe(seen(numbered(i % n))))
+		}
+	}
+}
+
+func numbered(i int) string { return fmt.Sprintf("h%d.example.com", i) }
+
+// verdict is what people say of the numbered hosts.
+func verdict(i int) baseline.State {
+	if i%3 == 0 {
+		return baseline.Rejected
+	}
+	return baseline.Approved
+}
+
+// say decides about a host.
+func say(b *baseline.Book, host string, to baseline.State) error {
+	decide := b.Approve
+	if to == baseline.Rejected {
+		decide = b.Reject
+	}
+	_, err := decide(context.Background(), server, []baseline.Target{{Host: baseline.Pattern(host), Port: 443}}, baseline.Decision{}, "test")
+	return err
+}
+
 // TestDecisionsHoldUnderTraffic has traffic and decisions at the same time: a
 // decision that returned is in force at once and for good.
 func TestDecisionsHoldUnderTraffic(t *testing.T) {
+	const hosts = 200
 	m := newMemory()
 	b := newBook(t, m)
-	host := func(i int) string { return fmt.Sprintf("h%d.example.com", i) }
 	stop := make(chan struct{})
-	var traffic, people sync.WaitGroup
+	var flows, people sync.WaitGroup
 	for range 3 {
-		traffic.Go(func() {
-			for i := 0; ; i++ {
-				select {
-				case <-stop:
-					return
-				default:
-					m.save(b.Observe(seen(host(i % 200))))
-				}
-			}
-		})
+		flows.Go(func() { traffic(b, m, hosts, stop) })
 	}
 	for p := range 2 {
 		people.Go(func() {
-			for i := p; i < 200; i += 2 {
-				want := baseline.Approved
-				var err error
-				if i%3 == 0 {
-					want = baseline.Rejected
-					_, err = b.Reject(t.Context(), server, targets(t, host(i)), baseline.Decision{}, "test")
-				} else {
-					_, err = b.Approve(t.Context(), server, targets(t, host(i)), baseline.Decision{}, "test")
-				}
-				if got := state(b, host(i)); err != nil || got != want {
-					t.Errorf("%s is %q just after it was %s: %v", host(i), got, want, err)
+			for i := p; i < hosts; i += 2 {
+				err := say(b, numbered(i), verdict(i))
+				if got := state(b, numbered(i)); err != nil || got != verdict(i) {
+					t.Errorf("%s is %q just after it was %s: %v", numbered(i), got, verdict(i), err)
 				}
 			}
 		})
 	}
 	people.Wait()
 	close(stop)
-	traffic.Wait()
+	flows.Wait()
 	for _, b := range []*baseline.Book{b, newBook(t, m)} {
-		for i := range 200 {
-			want := baseline.Approved
-			if i%3 == 0 {
-				want = baseline.Rejected
-			}
-			if got := state(b, host(i)); got != want {
-				t.Errorf("%s is %q in the end, was decided %q", host(i), got, want)
+		for i := range hosts {
+			if got := state(b, numbered(i)); got != verdict(i) {
+				t.Errorf("%s is %q in the end, was decided %q", numbered(i), got, verdict(i))
 			}
 		}
-		if got := b.Version(server.ID); got != 200 {
-			t.Errorf("version %d, want 200", got)
+		if got := b.Version(server.ID); got != hosts {
+			t.Errorf("version %d, want %d", got, hosts)
 		}
 	}
+}
+
+// life is a book with what people have said of its hosts.
+type life struct {
+	m    *memory
+	b    *baseline.Book
+	said map[string]baseline.State
+}
+
+func lifeHosts() []string {
+	return []string{"a.example.com", "b.example.com", "x.a.example.com", "1.2.3.4"}
 }
 
 // TestOnlyPeopleDecide: whatever traffic there is, in whatever order with
 // decisions, a state is only ever what a person last said of it, or candidate.
 func TestOnlyPeopleDecide(t *testing.T) {
-	hosts := []string{"a.example.com", "b.example.com", "x.a.example.com", "1.2.3.4"}
 	rapid.Check(t, func(t *rapid.T) {
-		m := newMemory()
-		b, err := baseline.NewBook(context.Background(), baseline.BookConfig{Store: m})
-		if err != nil {
-			t.Fatal(err)
-		}
-		said := make(map[string]baseline.State)
-		host := rapid.SampledFrom(hosts)
-		t.Repeat(map[string]func(*rapid.T){
-			"observe": func(t *rapid.T) {
-				f := seen(host.Draw(t, "host"))
-				f.Mode = rapid.SampledFrom([]identity.Mode{identity.ModeLearn, identity.ModeAlert, identity.ModeBlock, ""}).Draw(t, "mode")
-				f.Verdict = rapid.SampledFrom([]flow.Verdict{flow.Allowed, flow.Refused}).Draw(t, "verdict")
-				f.Grade = rapid.SampledFrom([]flow.Grade{"", flow.GradeVerified, flow.GradeNoSNI, flow.GradeSNIDiffers}).Draw(t, "grade")
-				f.Reason = rapid.SampledFrom([]flow.Reason{flow.ReasonApproved, flow.ReasonLearning}).Draw(t, "reason")
-				f.BytesUp = rapid.Int64Min(0).Draw(t, "up")
-				if rapid.Bool().Draw(t, "open") {
-					f.Closed = time.Time{}
-				}
-				m.save(b.Observe(f))
-			},
-			"decide": func(t *rapid.T) {
-				h := host.Draw(t, "host")
-				target := []baseline.Target{{Host: baseline.Pattern(h), Port: 443}}
-				decide, to := b.Approve, baseline.Approved
-				if rapid.Bool().Draw(t, "reject") {
-					decide, to = b.Reject, baseline.Rejected
-				}
-				if _, err := decide(context.Background(), server, target, baseline.Decision{}, "test"); err != nil {
-					t.Fatal(err)
-				}
-				said[h] = to
-			},
-			"restart": func(t *rapid.T) {
-				if b, err = baseline.NewBook(context.Background(), baseline.BookConfig{Store: m}); err != nil {
-					t.Fatal(err)
-				}
-			},
-			"": func(t *rapid.T) {
-				for _, h := range hosts {
-					match := b.Match(server.ID, flow.Destination{Host: h, Port: 443})
-					want, decided := said[h]
-					if decided && match.State != want || !decided && match.State != baseline.None && match.State != baseline.Candidate {
-						t.Fatalf("%s is %q, people said %q", h, match.State, want)
-					}
-					if match.Grades.Has(flow.GradeSNIDiffers) {
-						t.Fatalf("%s accepts an SNI that differs", h)
-					}
-				}
-				for _, e := range b.Entries(server.ID) {
-					if e.UsualUp < 0 || e.LastSeen.Before(e.FirstSeen) {
-						t.Fatalf("statistics of %+v", e)
-					}
-				}
-			},
-		})
+		l := &life{m: newMemory(), said: make(map[string]baseline.State)}
+		l.restart(t)
+		t.Repeat(map[string]func(*rapid.T){"observe": l.observe, "decide": l.decide, "restart": l.restart, "": l.check})
 	})
+}
+
+func (l *life) restart(t *rapid.T) {
+	b, err := baseline.NewBook(context.Background(), baseline.BookConfig{Store: l.m})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.b = b
+}
+
+func (l *life) observe(t *rapid.T) {
+	f := seen(rapid.SampledFrom(lifeHosts()).Draw(t, "host"))
+	f.Mode = rapid.SampledFrom([]identity.Mode{identity.ModeLearn, identity.ModeAlert, identity.ModeBlock, ""}).Draw(t, "mode")
+	f.Verdict = rapid.SampledFrom([]flow.Verdict{flow.Allowed, flow.Refused}).Draw(t, "verdict")
+	f.Grade = rapid.SampledFrom([]flow.Grade{"", flow.GradeVerified, flow.GradeNoSNI, flow.GradeSNIDiffers}).Draw(t, "grade")
+	f.Reason = rapid.SampledFrom([]flow.Reason{flow.ReasonApproved, flow.ReasonLearning}).Draw(t, "reason")
+	f.BytesUp = rapid.Int64Min(0).Draw(t, "up")
+	if rapid.Bool().Draw(t, "open") {
+		f.Closed = time.Time{}
+	}
+	l.m.save(l.b.Observe(f))
+}
+
+func (l *life) decide(t *rapid.T) {
+	host := rapid.SampledFrom(lifeHosts()).Draw(t, "host")
+	to := rapid.SampledFrom([]baseline.State{baseline.Approved, baseline.Rejected}).Draw(t, "to")
+	if err := say(l.b, host, to); err != nil {
+		t.Fatal(err)
+	}
+	l.said[host] = to
+}
+
+func (l *life) check(t *rapid.T) {
+	for _, host := range lifeHosts() {
+		match := l.b.Match(server.ID, flow.Destination{Host: host, Port: 443})
+		want, decided := l.said[host]
+		if decided && match.State != want {
+			t.Fatalf("%s is %q, people said %q", host, match.State, want)
+		}
+		if !decided && match.State != baseline.None && match.State != baseline.Candidate {
+			t.Fatalf("%s is %q, and nobody said so", host, match.State)
+		}
+		if match.Grades.Has(flow.GradeSNIDiffers) {
+			t.Fatalf("%s accepts an SNI that differs", host)
+		}
+	}
+	for _, e := range l.b.Entries(server.ID) {
+		if e.UsualUp < 0 || e.LastSeen.Before(e.FirstSeen) {
+			t.Fatalf("statistics of %+v", e)
+		}
+	}
 }
 
 func TestGradeSet(t *testing.T) {

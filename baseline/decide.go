@@ -91,12 +91,8 @@ func checked(targets []Target, d Decision) ([]Target, error) {
 	seen := make(map[Target]bool, len(targets))
 	var once []Target
 	for _, t := range targets {
-		p, err := ParsePattern(string(t.Host))
-		if err != nil {
+		if err := t.check(); err != nil {
 			return nil, err
-		}
-		if p != t.Host || t.Port == 0 {
-			return nil, fmt.Errorf("%w: %q", ErrBadPattern, t)
 		}
 		if !seen[t] {
 			seen[t] = true
@@ -104,6 +100,15 @@ func checked(targets []Target, d Decision) ([]Target, error) {
 		}
 	}
 	return once, nil
+}
+
+// check says what is wrong with a target that ParseTarget didn't make.
+func (t Target) check() error {
+	p, err := ParsePattern(string(t.Host))
+	if err == nil && (p != t.Host || t.Port == 0) {
+		err = fmt.Errorf("%w: %q", ErrBadPattern, t)
+	}
+	return err
 }
 
 // draft returns the entries for targets as the decision would have them, and

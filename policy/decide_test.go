@@ -3,6 +3,7 @@ package policy_test
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/exeat/exeat/baseline"
@@ -45,19 +46,24 @@ func short(d policy.Decision) string {
 	return s
 }
 
-// TestDecide has one row for each kind of evidence and one column for each
-// mode. "as name" in the hello's columns means the first answer without alarm.
-func TestDecide(t *testing.T) {
-	candidate := baseline.Match{State: baseline.Candidate, Grades: baseline.Of(flow.GradeVerified)}
-	rejected := baseline.Match{State: baseline.Rejected}
-	const host, literal = "api.example.com:443", "93.184.216.34:443"
-	rows := []struct {
-		name                string
-		e                   policy.Evidence
-		to                  string
-		learn, alert, block string
-	}{
-		// The first question: who, and which name.
+// question is one kind of evidence with the answer in each mode.
+type question struct {
+	name                string
+	e                   policy.Evidence
+	to                  string
+	learn, alert, block string
+}
+
+const host, literal = "api.example.com:443", "93.184.216.34:443"
+
+var (
+	candidate = baseline.Match{State: baseline.Candidate, Grades: baseline.Of(flow.GradeVerified)}
+	rejected  = baseline.Match{State: baseline.Rejected}
+)
+
+// nameRows has the first question: who, and which name.
+func nameRows() []question {
+	return []question{
 		{"new", policy.Evidence{}, host,
 			"allow learning", "allow new_destination !", "refuse new_destination !"},
 		{"candidate", policy.Evidence{Match: candidate}, host,
@@ -84,8 +90,12 @@ func TestDecide(t *testing.T) {
 			"refuse revoked", "refuse revoked", "refuse revoked"},
 		{"revoked, to metadata", policy.Evidence{Revoked: true}, "169.254.169.254:80",
 			"refuse revoked", "refuse revoked", "refuse revoked"},
+	}
+}
 
-		// Forbidden before anything is resolved.
+// forbiddenRows has what is forbidden before anything is resolved.
+func forbiddenRows() []question {
+	return []question{
 		{"private literal", policy.Evidence{Match: approved()}, "10.1.2.3:443",
 			"refuse private_address !", "refuse private_address !", "refuse private_address !"},
 		{"mapped private literal", policy.Evidence{}, "[::ffff:10.1.2.3]:443",
@@ -106,8 +116,12 @@ func TestDecide(t *testing.T) {
 			"refuse self_access !", "refuse self_access !", "refuse self_access !"},
 		{"ourselves by literal", policy.Evidence{}, "127.0.0.1:7180",
 			"refuse self_access !", "refuse self_access !", "refuse self_access !"},
+	}
+}
 
-		// The second question: also the address. What was raised stays raised.
+// addressRows has the second question: also the address. What was raised stays raised.
+func addressRows() []question {
+	return []question{
 		{"new, public", policy.Evidence{Addr: public}, host,
 			"allow learning", "allow new_destination", "refuse new_destination !"},
 		{"approved, public", policy.Evidence{Addr: public, Match: approved()}, host,
@@ -124,8 +138,12 @@ func TestDecide(t *testing.T) {
 			"refuse private_address !", "refuse private_address !", "refuse private_address !"},
 		{"approved, ourselves", policy.Evidence{Addr: loopback, Match: approved()}, "api.example.com:7180",
 			"refuse self_access !", "refuse self_access !", "refuse self_access !"},
+	}
+}
 
-		// The third question: also the hello.
+// helloRows has the third question: also the hello.
+func helloRows() []question {
+	return []question{
 		{"new, verified", policy.Evidence{Addr: public, Grade: flow.GradeVerified}, host,
 			"allow learning", "allow new_destination", "refuse new_destination !"},
 		{"approved, verified", policy.Evidence{Addr: public, Grade: flow.GradeVerified, Match: approved()}, host,
@@ -169,6 +187,10 @@ func TestDecide(t *testing.T) {
 		{"revoked meanwhile", policy.Evidence{Revoked: true, Addr: public, Grade: flow.GradeSNIDiffers, Match: approved()}, host,
 			"refuse revoked", "refuse revoked", "refuse revoked"},
 	}
+}
+
+func TestDecide(t *testing.T) {
+	rows := slices.Concat(nameRows(), forbiddenRows(), addressRows(), helloRows())
 	g := &policy.Guard{OwnPorts: []uint16{7180, 7181}}
 	for _, r := range rows {
 		for mode, want := range map[identity.Mode]string{
@@ -276,7 +298,6 @@ func TestDecideOpenedNames(t *testing.T) {
 }
 
 func TestGradeOf(t *testing.T) {
-	const host, literal = "api.example.com:443", "93.184.216.34:443"
 	rows := []struct {
 		name string
 		to   string

@@ -8,6 +8,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -29,14 +30,13 @@ import (
 func main() {
 	out := flag.String("o", "suffixes_gen.go", "the file to write; - for standard output")
 	flag.Parse()
-	if err := run(*out); err != nil {
-		fmt.Fprintln(os.Stderr, "suffixgen:", err)
-		os.Exit(1)
+	if err := run(context.Background(), *out); err != nil {
+		panic(err) // it runs at a developer's desk only
 	}
 }
 
-func run(out string) error {
-	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "golang.org/x/net").Output()
+func run(ctx context.Context, out string) error {
+	dir, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "golang.org/x/net").Output()
 	if err != nil {
 		return fmt.Errorf("find golang.org/x/net: %w", err)
 	}
