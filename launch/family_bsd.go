@@ -14,5 +14,7 @@ func procAttr(own bool) *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpg
 
 func dup(from, to int) error { return unix.Dup2(from, to) }
 
-// adoptOrphans does nothing: only Linux lets a process adopt its descendants.
-func adoptOrphans([]int, <-chan struct{}) {}
+// adopt does nothing: only Linux lets a process adopt its descendants.
+func adopt() {}
+
+func reap([]int, <-chan struct{}) {}

@@ -19,14 +19,15 @@ func procAttr(own bool) *syscall.SysProcAttr {
 
 func dup(from, to int) error { return unix.Dup3(from, to, 0) }
 
-// adoptOrphans makes this process the parent of whatever the server's tree
-// leaves behind, so that a process can't leave the tree by forking twice:
-// Inside finds it by its parents. It reaps them until done is closed, and
-// leaves those that os/exec waits for alone.
-func adoptOrphans(waited []int, done <-chan struct{}) {
-	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-		return
-	}
+// adopt makes this process the parent of whatever the server's tree leaves
+// behind, so that a process can't leave the tree by forking twice: Inside
+// finds it by its parents. It comes before the child, which may be quick. A
+// kernel that refuses leaves the orphans to init.
+func adopt() { _ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }
+
+// reap reaps the adopted until done is closed, and leaves those that os/exec
+// waits for alone.
+func reap(waited []int, done <-chan struct{}) {
 	ended := make(chan os.Signal, 1)
 	signal.Notify(ended, syscall.SIGCHLD)
 	go func() {

@@ -44,6 +44,7 @@ func (f *family) start() error {
 	// Signals are taken over before the child exists, or one that arrives in
 	// between would end us and not the child.
 	signal.Notify(f.signals, f.passed()...)
+	adopt()
 	if err := f.cmd.Start(); err != nil {
 		close(f.stopped)
 		return err
@@ -55,7 +56,7 @@ func (f *family) start() error {
 			waited = append(waited, pid)
 		}
 	}
-	adoptOrphans(waited, f.done)
+	reap(waited, f.done)
 	go f.pass()
 	return nil
 }
@@ -127,7 +128,7 @@ func startGuard(group int) (*os.File, int) {
 		return nil, 0
 	}
 	defer r.Close()
-	cmd := exec.Command("/bin/sh", "-c", `read -r _ || kill -KILL -- "-$1"`, "exeat-guard", strconv.Itoa(group))
+	cmd := exec.Command("/bin/sh", "-c", `read -r _ || kill -s KILL -- "-$1"`, "exeat-guard", strconv.Itoa(group))
 	cmd.Env = []string{}
 	cmd.Dir = "/"
 	cmd.Stdin = r
