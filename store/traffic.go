@@ -21,13 +21,14 @@ func (d *DB) Traffic(ctx context.Context, since, until time.Time, step time.Dura
 		return nil, fmt.Errorf("%w: the step of a traffic picture is a whole number of hours", ErrBadQuery)
 	}
 	first := since.UTC().Truncate(step)
-	n := int((until.Sub(first) + step - 1) / step)
-	if n <= 0 {
+	length := until.Sub(first)
+	if length <= 0 {
 		return map[identity.ID][]Bucket{}, nil
 	}
-	if n > maxBuckets {
+	if length/step >= maxBuckets {
 		return nil, fmt.Errorf("%w: at most %d buckets at once", ErrBadQuery, maxBuckets)
 	}
+	n := int((length-1)/step) + 1
 	traffic := map[identity.ID][]Bucket{}
 	_, err := readAll(ctx, d, "SELECT id FROM servers", nil, func(s scanner) (struct{}, error) {
 		var id identity.ID
