@@ -168,9 +168,7 @@ func (p *Proxy) Cut(server identity.ID, cred uuid.UUID) {
 	p.cuts.Add(1)
 	a := p.accounts.get(server)
 	for _, s := range a.sessions(func(s *session) bool { return cred == uuid.Nil || s.cred == cred }) {
-		if s.abort(flow.EndRevoked) {
-			p.count.cut.Add(1)
-		}
+		s.abort(flow.EndRevoked)
 	}
 	a.closeIdle()
 }

@@ -71,6 +71,19 @@ func (c *counters) refuse(r flow.Reason) {
 	}
 }
 
+// ended counts how a flow ended, and the refusal r if it has one.
+func (c *counters) ended(e flow.End, r *refusal) {
+	switch e {
+	case flow.EndIdle:
+		c.idle.Add(1)
+	case flow.EndRevoked:
+		c.cut.Add(1)
+	}
+	if r != nil {
+		c.refuse(r.reason)
+	}
+}
+
 // Counters returns a snapshot.
 func (p *Proxy) Counters() Counters {
 	c := p.count

@@ -148,13 +148,9 @@ func (s *session) ended(e flow.End) {
 }
 
 // abort ends the flow now, from outside: whatever its goroutines are waiting
-// for fails. It reports whether it was the first to do so.
-func (s *session) abort(e flow.End) bool {
+// for fails.
+func (s *session) abort(e flow.End) {
 	s.mu.Lock()
-	if s.aborted {
-		s.mu.Unlock()
-		return false
-	}
 	s.aborted = true
 	if s.end == "" {
 		s.end = e
@@ -164,7 +160,6 @@ func (s *session) abort(e flow.End) bool {
 	s.cancel()
 	closeConn(client)
 	closeConn(upstream)
-	return true
 }
 
 // lastEnd returns how the flow ended, or "" while it hasn't.
@@ -239,9 +234,7 @@ func (s *session) finish(r *refusal) {
 	default:
 		e = flow.EndError
 	}
-	if r != nil {
-		s.p.count.refuse(r.reason)
-	}
+	s.p.count.ended(e, r)
 	f := s.closed(e, r)
 	s.exit()
 	s.p.cfg.Journal.Closed(f)

@@ -26,11 +26,8 @@ func (p *Proxy) sweep() {
 }
 
 func (p *Proxy) sweepAccount(a *account, now time.Time) {
-	idle := a.sessions(func(s *session) bool { return s.isOpen() && s.stale(now) })
-	for _, s := range idle {
-		if s.abort(flow.EndIdle) {
-			p.count.idle.Add(1)
-		}
+	for _, s := range a.sessions(func(s *session) bool { return s.isOpen() && s.stale(now) }) {
+		s.abort(flow.EndIdle)
 	}
 }
 

@@ -35,6 +35,8 @@ func (s *session) heed(d policy.Decision) *refusal {
 	case err != nil && s.flow.Mode != identity.ModeLearn:
 		return &refusal{status: 503, reason: flow.ReasonStoreUnavailable, verdict: flow.Refused,
 			why: "that is outside its baseline and the alert about it could not be stored"}
+	case s.ctx.Err() != nil: // cut while the alarm, or what came before it, took its time
+		return failed(503, flow.ReasonDialFailed, "the connection was given up")
 	}
 	return nil
 }

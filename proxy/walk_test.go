@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -82,7 +83,6 @@ func TestVerifiedTunnel(t *testing.T) {
 	if len(live) != 1 || live[0].ID != opened.ID || live[0].BytesUp == 0 || live[0].BytesDown == 0 || live[0].End != "" {
 		t.Errorf("live: %+v", live)
 	}
-	tunnel.Close()
 	conn.Close()
 	f := s.Journal.WaitClosed(t, 1)[0]
 	if f.Grade != flow.GradeVerified || f.Verdict != flow.Allowed || f.Reason != flow.ReasonApproved || f.End != flow.EndClient {
@@ -483,4 +483,15 @@ func expectEOF(t *testing.T, conn net.Conn) {
 	if n, err := io.Copy(io.Discard, conn); err != nil || n != 0 {
 		t.Errorf("%d more bytes, %v; want the connection closed", n, err)
 	}
+}
+
+// panics is a resolver that panics the first time.
+type panics struct {
+	proxy.Resolver
+	once sync.Once
+}
+
+func (p *panics) Resolve(ctx context.Context, name string) (resolve.Answer, error) {
+	p.once.Do(func() { panic("a bug") })
+	return p.Resolver.Resolve(ctx, name)
 }
