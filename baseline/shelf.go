@@ -1,7 +1,6 @@
 package baseline
 
 import (
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -88,12 +87,11 @@ func (s *shelf) covering(f *flow.Flow) *Entry {
 	e := &Entry{ID: s.id(t), Server: f.ServerID, Host: t.Host, Port: t.Port, State: Candidate}
 	s.entries[t] = e
 	s.candidates++
-	// Only this one entry is new, so the view is copied and not made afresh.
-	old := s.view.Load()
-	next := *old
-	next.exact = maps.Clone(old.exact)
-	next.exact[d] = e.rule()
-	s.view.Store(&next)
+	if v := s.view.Load(); len(v.recent) < maxRecent {
+		s.view.Store(v.with(d, e.rule()))
+	} else {
+		s.publish()
+	}
 	return e
 }
 

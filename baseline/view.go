@@ -1,6 +1,7 @@
 package baseline
 
 import (
+	"maps"
 	"strings"
 
 	"github.com/exeat/exeat/flow"
@@ -15,6 +16,9 @@ import (
 // so it comes last.
 type view struct {
 	exact map[flow.Destination]rule
+	// recent has the candidates made since exact was. They are few: a view
+	// with one more candidate copies them and shares everything else.
+	recent map[flow.Destination]rule
 	// wild has the decided wildcards, with the base as the host.
 	wild map[flow.Destination]rule
 	// depths has a bit for each number of labels that some base in wild has:
@@ -22,6 +26,17 @@ type view struct {
 	// name has at most 127 labels; those beyond 63 share a bit.
 	depths   uint64
 	approved int
+}
+
+// maxRecent is how many candidates a view has beside exact at most.
+const maxRecent = 64
+
+// with returns a view that has one more candidate.
+func (v *view) with(d flow.Destination, r rule) *view {
+	next := *v
+	next.recent = maps.Clone(v.recent)
+	next.recent[d] = r
+	return &next
 }
 
 // rule is an entry as far as a decision needs it.
@@ -52,7 +67,11 @@ func acceptable(grades GradeSet, host Pattern) GradeSet {
 
 // newView makes the view of entries.
 func newView(entries map[Target]*Entry) *view {
-	v := &view{exact: make(map[flow.Destination]rule, len(entries)), wild: make(map[flow.Destination]rule)}
+	v := &view{
+		exact:  make(map[flow.Destination]rule, len(entries)),
+		recent: make(map[flow.Destination]rule),
+		wild:   make(map[flow.Destination]rule),
+	}
 	for t, e := range entries {
 		if e.State == Approved {
 			v.approved++
@@ -72,7 +91,10 @@ func newView(entries map[Target]*Entry) *view {
 
 // find returns the rule for d. The zero rule means that there is none.
 func (v *view) find(d flow.Destination) rule {
-	exact := v.exact[d]
+	exact, ok := v.exact[d]
+	if !ok {
+		exact = v.recent[d]
+	}
 	if len(v.wild) == 0 || exact.State == Approved || exact.State == Rejected {
 		return exact
 	}
