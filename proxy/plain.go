@@ -37,12 +37,13 @@ func newPlain(p *Proxy) *plain {
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	d.server = &http.Server{
-		Handler:           http.HandlerFunc(d.serve),
-		Protocols:         &protocols,
-		ReadHeaderTimeout: p.limits.HeaderTimeout,
-		IdleTimeout:       plainIdle,
-		MaxHeaderBytes:    p.limits.HeaderBytes,
-		ConnState:         d.connState,
+		Handler:                      http.HandlerFunc(d.serve),
+		Protocols:                    &protocols,
+		ReadHeaderTimeout:            p.limits.HeaderTimeout,
+		IdleTimeout:                  plainIdle,
+		MaxHeaderBytes:               p.limits.HeaderBytes,
+		ConnState:                    d.connState,
+		DisableGeneralOptionsHandler: true,
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, connKey{}, c)
 		},

@@ -495,3 +495,12 @@ func (p *panics) Resolve(ctx context.Context, name string) (resolve.Answer, erro
 	p.once.Do(func() { panic("a bug") })
 	return p.Resolver.Resolve(ctx, name)
 }
+
+// guardFor lets the given networks be reached, beside the public Internet.
+func guardFor(prefixes ...string) *policy.Guard {
+	g := &policy.Guard{}
+	for _, p := range prefixes {
+		g.AllowPrivate = append(g.AllowPrivate, netip.MustParsePrefix(p))
+	}
+	return g
+}
