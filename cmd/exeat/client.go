@@ -169,12 +169,17 @@ func each[T any](ctx context.Context, c *client, path string, query url.Values, 
 	}
 }
 
+// splitRef takes "name" or "owner/name" apart.
+func splitRef(ref string) (owner, name string) {
+	if owner, name, ok := strings.Cut(ref, "/"); ok {
+		return owner, name
+	}
+	return "", ref
+}
+
 // refPath is the path and query of a server named as "name" or "owner/name".
 func refPath(prefix, ref, suffix string) string {
-	owner, name, ok := strings.Cut(ref, "/")
-	if !ok {
-		owner, name = "", ref
-	}
+	owner, name := splitRef(ref)
 	path := prefix + "/" + url.PathEscape(name) + suffix
 	if owner != "" {
 		path += "?owner=" + url.QueryEscape(owner)

@@ -9,10 +9,12 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/exeat/exeat/launch"
 	"github.com/exeat/exeat/resolve"
 	"github.com/exeat/exeat/web"
 )
@@ -203,6 +205,22 @@ func checkDNS(ctx context.Context, cfg *config) finding {
 	return f
 }
 
+// checkRuntimes says which of the runtimes on this machine come through.
 func checkRuntimes(ctx context.Context) []finding {
-	return nil
+	var findings []finding
+	for _, r := range launch.Runtimes(ctx) {
+		if r.Path == "" {
+			continue
+		}
+		f := finding{Check: r.Name, State: stateWarn, Detail: strings.TrimSpace(r.Version + "  " + r.Note)}
+		switch r.Reach {
+		case launch.ReachAll, launch.ReachPreload:
+			f.State = stateOK
+		case launch.ReachNone:
+			f.Try = "exeat server listen NAME, for a proxy that needs no credentials"
+		case launch.ReachPart, launch.ReachUnknown:
+		}
+		findings = append(findings, f)
+	}
+	return findings
 }

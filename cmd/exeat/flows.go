@@ -36,6 +36,9 @@ func (a *app) flowsCommand() *cobra.Command {
 			if f.asJSON {
 				f.format = "json"
 			}
+			if err := checkFormat(f.format); err != nil {
+				return err
+			}
 			if f.follow {
 				return a.acting(f.followFlows)(cmd, args)
 			}
@@ -56,10 +59,7 @@ func (a *app) flowsCommand() *cobra.Command {
 // query returns the filters for the API.
 func (f *flowFlags) query(now time.Time) url.Values {
 	q := url.Values{"limit": {"500"}, "since": {now.Add(-time.Duration(f.since)).UTC().Format(time.RFC3339)}}
-	owner, name, ok := strings.Cut(f.server, "/")
-	if !ok {
-		owner, name = "", f.server
-	}
+	owner, name := splitRef(f.server)
 	for key, value := range map[string]string{"server": name, "owner": owner, "host": f.host, "verdict": f.verdict} {
 		if value != "" {
 			q.Set(key, value)
@@ -69,10 +69,7 @@ func (f *flowFlags) query(now time.Time) url.Values {
 }
 
 func (f *flowFlags) list(cmd *cobra.Command, c *client, _ []string) error {
-	p, err := newFlowPrinter(cmd.OutOrStdout(), f.format)
-	if err != nil {
-		return err
-	}
+	p := newFlowPrinter(cmd.OutOrStdout(), f.format)
 	if err := each(cmd.Context(), c, "/flows", f.query(time.Now()), f.limit, p.print); err != nil {
 		return err
 	}
@@ -82,10 +79,7 @@ func (f *flowFlags) list(cmd *cobra.Command, c *client, _ []string) error {
 // followFlows prints flows from the daemon's event stream. A flow comes when it
 // opens and when it ends; only its end is printed.
 func (f *flowFlags) followFlows(cmd *cobra.Command, c *client, _ []string) error {
-	p, err := newFlowPrinter(cmd.OutOrStdout(), f.format)
-	if err != nil {
-		return err
-	}
+	p := newFlowPrinter(cmd.OutOrStdout(), f.format)
 	resp, err := c.send(cmd.Context(), http.MethodGet, "/events", nil)
 	if err != nil {
 		return err
@@ -148,21 +142,27 @@ type flowPrinter struct {
 	flush func() error
 }
 
-func newFlowPrinter(w io.Writer, format string) (*flowPrinter, error) {
+func checkFormat(format string) error {
+	switch format {
+	case "table", "json", "csv":
+		return nil
+	case "ocsf", "zeek":
+		return usagef("format %s is not in this version: use table, json or csv", format)
+	}
+	return usagef("%q is not a format: use table, json or csv", format)
+}
+
+func newFlowPrinter(w io.Writer, format string) *flowPrinter {
 	switch format {
 	case "json":
 		return &flowPrinter{
 			print: func(f flow.Flow) error { return printJSON(w, f) },
 			flush: func() error { return nil },
-		}, nil
+		}
 	case "csv":
-		return csvPrinter(w), nil
-	case "table":
-		return tablePrinter(w), nil
-	case "ocsf", "zeek":
-		return nil, usagef("format %s is not in this version: use table, json or csv", format)
+		return csvPrinter(w)
 	}
-	return nil, usagef("%q is not a format: use table, json or csv", format)
+	return tablePrinter(w)
 }
 
 // tablePrinter gathers rows so that columns align, and starts a new block when

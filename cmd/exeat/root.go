@@ -8,6 +8,8 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"github.com/exeat/exeat/identity"
 )
 
 // app is what every command shares: the global flags.
@@ -21,7 +23,7 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "exeat",
 		Short: "The egress gate for MCP servers",
-		Long: "Exeat is a forward proxy that knows which MCP server each outbound connection belongs to,\n" +
+		Long: "Exeat is the egress gate for MCP servers: a forward proxy that knows which MCP server each outbound connection belongs to,\n" +
 			"learns where that server legitimately goes, and warns or refuses the moment that changes.",
 		SilenceErrors:     true,
 		SilenceUsage:      true,
@@ -47,15 +49,49 @@ func newRoot() *cobra.Command {
 func usageErrors(cmd *cobra.Command) {
 	if check := cmd.Args; check != nil {
 		cmd.Args = func(cmd *cobra.Command, args []string) error {
-			if err := check(cmd, args); err != nil {
-				return &usageError{try(err, cmd.CommandPath()+" --help")}
+			err := check(cmd, args)
+			var h *hint
+			if err == nil || errors.As(err, &h) {
+				return usage(err)
 			}
-			return nil
+			return usage(try(err, cmd.CommandPath()+" --help"))
 		}
 	}
 	for _, sub := range cmd.Commands() {
 		usageErrors(sub)
 	}
+}
+
+// nameAt and modeAt check one argument before anything is asked of a daemon.
+func nameAt(i int) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		_, err := identity.ParseName(args[i])
+		return err
+	}
+}
+
+// refAt is nameAt for "name" or "owner/name".
+func refAt(i int) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		_, name := splitRef(args[i])
+		_, err := identity.ParseName(name)
+		return err
+	}
+}
+
+func modeAt(i int) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		_, err := identity.ParseMode(args[i])
+		return err
+	}
+}
+
+// usage makes err, unless it is nil, wrong usage.
+func usage(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &usageError{err}
 }
 
 // usagef is wrong usage found by a command itself.

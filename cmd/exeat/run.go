@@ -27,14 +27,16 @@ func (a *app) runCommand() *cobra.Command {
 			"Standard input, output and error are the command's own, byte for byte; signals and the exit\n" +
 			"status are passed on. A name that is new is enrolled in learn mode.",
 		Example: "  exeat run calendar -- npx -y some-calendar-server\n  exeat run --solo probe -- npm view is-number version",
-		Args:    cobra.MinimumNArgs(2),
+		Args:    cobra.MatchAll(cobra.MinimumNArgs(2), refAt(0), afterDash),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if mode != "" {
+				if _, err := identity.ParseMode(mode); err != nil {
+					return &usageError{err}
+				}
+			}
 			cfg, err := a.load(cmd)
 			if err != nil {
 				return err
-			}
-			if cmd.ArgsLenAtDash() != 1 {
-				return &usageError{try(errors.New("the command to launch comes after NAME and --"), "exeat run "+line(args[0])+" -- COMMAND …")}
 			}
 			if solo {
 				return runSolo(cmd.Context(), cfg, args[0], mode, args[1:], cmd.ErrOrStderr())
@@ -75,19 +77,20 @@ func runServer(ctx context.Context, cfg *config, c *client, name, mode string, c
 	return exitError(result.Code)
 }
 
+// afterDash makes "--" obligatory, so that no flag of the command is ever
+// taken for one of ours.
+func afterDash(cmd *cobra.Command, args []string) error {
+	if cmd.ArgsLenAtDash() != 1 {
+		return try(errors.New("the command to launch comes after NAME and --"), "exeat run "+line(args[0])+" -- COMMAND …")
+	}
+	return nil
+}
+
 // enrol returns fresh credentials of the server, which is made if it is new.
-func enrol(ctx context.Context, c *client, name, mode string, command []string, launched bool) (web.Issued, error) {
-	n, err := identity.ParseName(name)
-	if err != nil {
-		return web.Issued{}, &usageError{err}
-	}
-	if mode != "" {
-		if _, err := identity.ParseMode(mode); err != nil {
-			return web.Issued{}, &usageError{err}
-		}
-	}
+func enrol(ctx context.Context, c *client, ref, mode string, command []string, launched bool) (web.Issued, error) {
+	owner, name := splitRef(ref)
 	req := web.EnrolRequest{
-		NewServerRequest: web.NewServerRequest{Name: string(n), Mode: mode, Command: command},
+		NewServerRequest: web.NewServerRequest{Name: name, Owner: owner, Mode: mode, Command: command},
 		Launch:           launched,
 	}
 	if launched {
@@ -101,7 +104,7 @@ func enrol(ctx context.Context, c *client, name, mode string, command []string, 
 		return web.Issued{}, err
 	}
 	if mode != "" && string(issued.Mode) != mode {
-		err := c.call(ctx, http.MethodPost, refPath("/servers", name, "/mode"), web.ModeRequest{Mode: mode}, nil)
+		err := c.call(ctx, http.MethodPost, refPath("/servers", ref, "/mode"), web.ModeRequest{Mode: mode}, nil)
 		return issued, err
 	}
 	return issued, nil
@@ -141,7 +144,7 @@ func (a *app) envCommand() *cobra.Command {
 		Short: "Print the variables that lead any program through the proxy as server NAME",
 		Example: "  eval \"$(exeat env calendar)\"\n  exeat env calendar --shell fish | source\n" +
 			"  exeat env calendar --shell json",
-		Args: cobra.ExactArgs(1),
+		Args: cobra.MatchAll(cobra.ExactArgs(1), refAt(0)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, err := a.load(cmd)
 			if err != nil {

@@ -156,14 +156,11 @@ func (a *app) serverAddCommand() *cobra.Command {
 	var asJSON bool
 	var mode, owner string
 	cmd := &cobra.Command{
-		Use: "add NAME", Short: "Make a server and print its proxy URL, once", Args: cobra.ExactArgs(1),
+		Use: "add NAME", Short: "Make a server and print its proxy URL, once",
+		Args: cobra.MatchAll(cobra.ExactArgs(1), nameAt(0)),
 		RunE: a.acting(func(cmd *cobra.Command, c *client, args []string) error {
-			name, err := identity.ParseName(args[0])
-			if err != nil {
-				return &usageError{err}
-			}
 			var issued web.Issued
-			req := web.NewServerRequest{Name: string(name), Owner: owner, Mode: mode}
+			req := web.NewServerRequest{Name: args[0], Owner: owner, Mode: mode}
 			if err := c.call(cmd.Context(), http.MethodPost, "/servers", req, &issued); err != nil {
 				return err
 			}
@@ -187,17 +184,14 @@ func printIssued(cmd *cobra.Command, issued web.Issued, asJSON bool) error {
 
 func (a *app) serverModeCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "mode NAME learn|alert|block", Short: "Set what happens outside the baseline", Args: cobra.ExactArgs(2),
+		Use: "mode NAME learn|alert|block", Short: "Set what happens outside the baseline",
+		Args: cobra.MatchAll(cobra.ExactArgs(2), modeAt(1)),
 		RunE: a.acting(func(cmd *cobra.Command, c *client, args []string) error {
-			mode, err := identity.ParseMode(args[1])
-			if err != nil {
-				return &usageError{err}
-			}
-			err = c.call(cmd.Context(), http.MethodPost, refPath("/servers", args[0], "/mode"), web.ModeRequest{Mode: string(mode)}, nil)
+			err := c.call(cmd.Context(), http.MethodPost, refPath("/servers", args[0], "/mode"), web.ModeRequest{Mode: args[1]}, nil)
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is in mode %s\n", args[0], mode)
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is in mode %s\n", args[0], args[1])
 			return err
 		}),
 	}
@@ -242,13 +236,11 @@ func (a *app) serverListenCommand() *cobra.Command {
 
 func (a *app) serverRenameCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "rename NAME NEW", Short: "Rename a server; its baseline and history stay its own", Args: cobra.ExactArgs(2),
+		Use: "rename NAME NEW", Short: "Rename a server; its baseline and history stay its own",
+		Args: cobra.MatchAll(cobra.ExactArgs(2), nameAt(1)),
 		RunE: a.acting(func(cmd *cobra.Command, c *client, args []string) error {
-			name, err := identity.ParseName(args[1])
-			if err != nil {
-				return &usageError{err}
-			}
-			err = c.call(cmd.Context(), http.MethodPost, refPath("/servers", args[0], "/rename"), web.RenameRequest{Name: string(name)}, nil)
+			name := args[1]
+			err := c.call(cmd.Context(), http.MethodPost, refPath("/servers", args[0], "/rename"), web.RenameRequest{Name: name}, nil)
 			if err != nil {
 				return err
 			}

@@ -94,17 +94,32 @@ func (w *World) answer(rw http.ResponseWriter, r *http.Request) {
 	fmt.Fprintf(rw, "%s took %d bytes", host, n)
 }
 
-func (w *World) startDNS(ctx context.Context) error {
+// listenBoth returns a UDP and a TCP socket on one free loopback port. The port
+// that the system chose for one may be taken for the other: then it is asked
+// for another.
+func listenBoth(ctx context.Context) (net.PacketConn, net.Listener, error) {
 	var lc net.ListenConfig
-	packets, err := lc.ListenPacket(ctx, "udp", "127.0.0.1:0")
+	var failed error
+	for range 20 {
+		packets, err := lc.ListenPacket(ctx, "udp", "127.0.0.1:0")
+		if err != nil {
+			return nil, nil, err
+		}
+		streams, err := lc.Listen(ctx, "tcp", packets.LocalAddr().String())
+		if err == nil {
+			return packets, streams, nil
+		}
+		failed = errors.Join(err, packets.Close())
+	}
+	return nil, nil, failed
+}
+
+func (w *World) startDNS(ctx context.Context) error {
+	packets, streams, err := listenBoth(ctx)
 	if err != nil {
 		return fmt.Errorf("the demo's DNS server can't listen: %w", err)
 	}
 	w.dnsAddr = packets.LocalAddr().String()
-	streams, err := lc.Listen(ctx, "tcp", w.dnsAddr)
-	if err != nil {
-		return errors.Join(fmt.Errorf("the demo's DNS server can't listen: %w", err), packets.Close())
-	}
 	handler := dns.HandlerFunc(w.resolve)
 	ready := make(chan struct{}, 2)
 	started := func() { ready <- struct{}{} }
