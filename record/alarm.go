@@ -8,7 +8,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/exeat/exeat/baseline"
 	"github.com/exeat/exeat/detect"
 	"github.com/exeat/exeat/flow"
 	"github.com/exeat/exeat/identity"
@@ -32,14 +31,9 @@ func (j *Journal) Alarm(ctx context.Context, f flow.Flow, reason flow.Reason) er
 
 // known sums up what is usual for a server.
 func (j *Journal) known(id identity.ID) detect.Known {
-	var k detect.Known
+	k := detect.Known{Approved: j.cfg.Learner.Approved(id)}
 	if s, ok := j.cfg.Servers.Server(id); ok {
 		k.Since = s.Created
-	}
-	for _, e := range j.cfg.Learner.Entries(id) {
-		if e.State == baseline.Approved {
-			k.Approved++
-		}
 	}
 	return k
 }

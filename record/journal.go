@@ -32,7 +32,8 @@ type Places interface {
 // baseline.Book.
 type Learner interface {
 	Observe(f flow.Flow) []baseline.Entry
-	Entries(server identity.ID) []baseline.Entry
+	// Approved counts the approved entries of a server.
+	Approved(server identity.ID) int
 }
 
 // Memory remembers which name led to which address for whom. It is implemented

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/exeat/exeat/baseline"
 	"github.com/exeat/exeat/flow"
 	"github.com/exeat/exeat/identity"
 	"github.com/exeat/exeat/launch"
@@ -34,7 +35,7 @@ func (d *daemon) openWeb(context.Context) error {
 		made = time.Time{} // the user's own file may not say
 	}
 	d.web, err = web.New(web.Config{
-		Servers: d.registry, Baselines: d.book, Store: current{d.store, d.journal}, Sessions: d.store,
+		Servers: servers{d.registry, d.book}, Baselines: d.book, Store: current{d.store, d.journal}, Sessions: d.store,
 		Journal: d.journal, Events: d.journal.Hub(), Listeners: d, Risky: d.risky,
 		ProxyURL: proxyURL, PublicURL: public, Hosts: d.hosts(),
 		Inside: d.launched.inside, SelfAccess: d.selfAccess,
@@ -62,6 +63,21 @@ func (c current) Flows(ctx context.Context, q store.FlowQuery) (store.Page[flow.
 		return store.Page[flow.Flow]{}, err
 	}
 	return c.DB.Flows(ctx, q)
+}
+
+// servers is the registry, with a removed server's baseline forgotten too: the
+// store drops both in one transaction.
+type servers struct {
+	*identity.Registry
+	book *baseline.Book
+}
+
+func (s servers) Remove(ctx context.Context, id identity.ID, actor string) error {
+	if err := s.Registry.Remove(ctx, id, actor); err != nil {
+		return err
+	}
+	s.book.Forget(id)
+	return nil
 }
 
 // publicURL is where people find the dashboard.
