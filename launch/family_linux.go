@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"os"
 	"os/signal"
-	"slices"
 	"syscall"
 	"unsafe"
 
@@ -25,17 +24,21 @@ func dup(from, to int) error { return unix.Dup3(from, to, 0) }
 // kernel that refuses leaves the orphans to init.
 func adopt() { _ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }
 
-// reap reaps the adopted until done is closed, and leaves those that os/exec
-// waits for alone.
-func reap(waited []int, done <-chan struct{}) {
+// reap reaps the adopted that are in the child's group until done is closed,
+// and leaves the child itself to os/exec. An orphan that left the group stays
+// a zombie until this process ends: it can't be told from what others in this
+// process may have started and wait for.
+func reap(child int, done <-chan struct{}) {
 	ended := make(chan os.Signal, 1)
 	signal.Notify(ended, syscall.SIGCHLD)
 	go func() {
 		defer signal.Stop(ended)
 		for {
+			for pid := endedIn(child); pid > 0 && pid != child; pid = endedIn(child) {
+				_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil)
+			}
 			select {
 			case <-ended:
-				reapOrphans(waited)
 			case <-done:
 				return
 			}
@@ -43,21 +46,11 @@ func reap(waited []int, done <-chan struct{}) {
 	}()
 }
 
-// reapOrphans reaps ended children until it meets one that is waited for.
-func reapOrphans(waited []int) {
-	for {
-		pid := endedChild()
-		if pid <= 0 || slices.Contains(waited, pid) {
-			return
-		}
-		_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil)
-	}
-}
-
-// endedChild returns the ID of a child that ended, without reaping it, or 0.
-func endedChild() int {
+// endedIn returns the ID of a child of ours in that process group that ended,
+// without reaping it, or 0.
+func endedIn(group int) int {
 	var info unix.Siginfo
-	err := unix.Waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+	err := unix.Waitid(unix.P_PGID, group, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
 	if err != nil {
 		return 0
 	}

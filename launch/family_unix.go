@@ -49,14 +49,10 @@ func (f *family) start() error {
 		close(f.stopped)
 		return err
 	}
-	waited := []int{f.cmd.Process.Pid}
 	if f.own {
-		var pid int
-		if f.guard, pid = startGuard(f.cmd.Process.Pid); pid != 0 {
-			waited = append(waited, pid)
-		}
+		f.guard = startGuard(f.cmd.Process.Pid)
+		reap(f.cmd.Process.Pid, f.done)
 	}
-	reap(waited, f.done)
 	go f.pass()
 	return nil
 }
@@ -122,10 +118,10 @@ func (f *family) close() {
 // gone without having said goodbye. The parent-death signal reaches only the
 // direct child, but with npx the server is a grandchild. Where there is no
 // shell there is no guard.
-func startGuard(group int) (*os.File, int) {
+func startGuard(group int) *os.File {
 	r, w, err := os.Pipe()
 	if err != nil {
-		return nil, 0
+		return nil
 	}
 	defer r.Close()
 	cmd := exec.Command("/bin/sh", "-c", `read -r _ || kill -s KILL -- "-$1"`, "exeat-guard", strconv.Itoa(group))
@@ -136,10 +132,10 @@ func startGuard(group int) (*os.File, int) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		_ = w.Close()
-		return nil, 0
+		return nil
 	}
 	go func() { _ = cmd.Wait() }()
-	return w, cmd.Process.Pid
+	return w
 }
 
 // replace makes file's descriptor another name of with.

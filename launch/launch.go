@@ -76,8 +76,8 @@ const defaultGrace = 5 * time.Second
 // the group is, by a waiting shell. When ctx is done the child is asked to end
 // by SIGTERM and killed after c.Grace.
 //
-// Run holds its operating-system thread while the child lives. Only one Run
-// may be under way in a process, for it receives the process's signals.
+// Run holds its operating-system thread while the child lives. Of several at
+// once, each passes on all signals.
 func Run(ctx context.Context, c Config) (Result, error) {
 	if len(c.Command) == 0 {
 		return Result{Code: 2}, errors.New("launch: no command to run")

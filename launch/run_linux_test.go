@@ -3,7 +3,6 @@ package launch_test
 import (
 	"bufio"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -34,32 +33,34 @@ func TestKillingTheLauncherLeavesNobody(t *testing.T) {
 	}
 }
 
-// A killed launcher can't tell anyone; the child must go even where no guard
-// could be started. The thread that started it must not matter.
 func TestEndingLeavesNoGuard(t *testing.T) {
-	l := start(t, "sh", "-c", "ps -o pid= --ppid $PPID; cat")
-	l.started(t)
-	var guards []int
+	l := start(t, "sh", "-c", "read -r go; ps -o pid= --ppid $PPID; cat")
+	child := l.started(t)
+	if _, err := l.in.WriteString("go\n"); err != nil {
+		t.Fatal(err)
+	}
+	guard := 0
 	for range 2 {
 		line, err := l.out.ReadString('\n')
 		if err != nil {
-			break
+			t.Fatal(err)
 		}
 		pid, err := strconv.Atoi(strings.TrimSpace(line))
-		if err == nil && pid != l.child.PID {
-			guards = append(guards, pid)
+		if err != nil {
+			t.Fatal(err)
 		}
-		if len(guards) > 0 {
-			break
+		if pid != child.PID {
+			guard = pid
 		}
+	}
+	if guard == 0 {
+		t.Fatal("there is no guard")
 	}
 	l.in.Close()
 	if code := l.code(t); code != 0 {
 		t.Errorf("status %d", code)
 	}
-	for _, pid := range guards {
-		eventually(t, fmt.Sprintf("guard %d ends", pid), func() bool { return gone(pid) })
-	}
+	eventually(t, "the guard ends", func() bool { return gone(guard) })
 }
 
 func TestInside(t *testing.T) {
