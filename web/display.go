@@ -39,6 +39,7 @@ func (s *Server) funcs() template.FuncMap {
 		"actor":     actorWords,
 		"clip":      func(n int, v string) string { return clip(v, n) },
 		"prose":     prose,
+		"steps":     steps,
 		"plural":    func(v any, one, many string) string { return plural(whole(v), one, many) },
 		"serverURL": serverURL,
 		"serverAct": serverAct,
@@ -145,20 +146,32 @@ func humanCount[T ~int | ~int64](n T) string {
 	return b.String()
 }
 
-// paragraph is a piece of a longer text: prose, or a command to copy.
-type paragraph struct {
-	Text    string
-	Command bool
+// prose takes an alert's text apart into paragraphs.
+func prose(text string) []string {
+	var out []string
+	for p := range strings.SplitSeq(text, "\n\n") {
+		if p = strings.TrimSpace(p); p != "" {
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
-// prose takes an alert's text apart: paragraphs are separated by empty lines,
-// and a line that is indented by two spaces is a command.
-func prose(text string) []paragraph {
-	var out []paragraph
+// step is one thing to do: what for, and the command that does it.
+type step struct{ Text, Command string }
+
+// steps takes an alert's next steps apart: a sentence a line, and below it its
+// command, indented by two spaces.
+func steps(text string) []step {
+	var out []step
 	for line := range strings.SplitSeq(text, "\n") {
 		trimmed := strings.TrimSpace(line)
-		if trimmed != "" {
-			out = append(out, paragraph{Text: trimmed, Command: strings.HasPrefix(line, "  ")})
+		switch {
+		case trimmed == "":
+		case strings.HasPrefix(line, "  ") && len(out) > 0 && out[len(out)-1].Command == "":
+			out[len(out)-1].Command = trimmed
+		default:
+			out = append(out, step{Text: trimmed})
 		}
 	}
 	return out

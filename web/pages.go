@@ -115,9 +115,7 @@ func here(r *http.Request) string {
 // failPage tells a person that something could not be done.
 func (s *Server) failPage(w http.ResponseWriter, r *http.Request, err error) {
 	p := explain(err)
-	if p.Status >= http.StatusInternalServerError {
-		s.log.Error("page failed", "route", route(r), "err", err)
-	}
+	s.logFailure(r, p, err)
 	s.errorPage(w, r, p)
 }
 

@@ -72,10 +72,15 @@ func explain(err error) problem {
 // fail answers an API call that could not be done.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	p := explain(err)
-	if p.Status >= http.StatusInternalServerError {
+	s.logFailure(r, p, err)
+	writeProblem(w, p)
+}
+
+// logFailure notes what is our fault; a client that went away is nobody's.
+func (s *Server) logFailure(r *http.Request, p problem, err error) {
+	if p.Status >= http.StatusInternalServerError && r.Context().Err() == nil {
 		s.log.Error("request failed", "method", r.Method, "route", route(r), "err", err)
 	}
-	writeProblem(w, p)
 }
 
 func writeProblem(w http.ResponseWriter, p problem) {

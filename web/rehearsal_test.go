@@ -5,8 +5,10 @@ import (
 	"time"
 
 	"github.com/exeat/exeat/baseline"
+	"github.com/exeat/exeat/detect"
 	"github.com/exeat/exeat/flow"
 	"github.com/exeat/exeat/identity"
+	"github.com/exeat/exeat/store"
 )
 
 // rehearse fills a house with what a week of six servers looks like: honest
@@ -45,7 +47,7 @@ func (h *house) week(s map[string]identity.Server) {
 			h.flow(s["github"], "api.github.com", ago+2*time.Minute, func(f *flow.Flow) {
 				f.BytesDown = 2_400_000
 				f.Reason = flow.ReasonApproved
-				f.Closed = f.Opened.Add(9 * time.Minute)
+				f.Closed = f.Opened.Add(time.Duration(i%7+1) * 20 * time.Second)
 			})
 		}
 		if i%5 == 0 {
@@ -115,3 +117,5 @@ func (h *house) flowOpen(s identity.Server, host string, ago time.Duration) flow
 	h.journal.Opened(f)
 	return f
 }
+
+func alertQuery() store.AlertQuery { return store.AlertQuery{Status: detect.Open, Limit: 1} }
