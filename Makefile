@@ -49,7 +49,7 @@ check: fmt vet lint ## format, vet and lint: nothing is changed
 
 .PHONY: fmt
 fmt: ## fail if gofmt would change a file
-	@out=$$(gofmt -l $$(git ls-files '*.go' --cached --others --exclude-standard)); \
+	@out=$$(gofmt -s -l $$(git ls-files '*.go' --cached --others --exclude-standard)); \
 	if [ -n "$$out" ]; then echo "gofmt would change:"; echo "$$out"; exit 1; fi
 
 .PHONY: vet

@@ -153,7 +153,7 @@ func TestAnswerComesAtTheFirstByteThatDecides(t *testing.T) {
 		"duplicate":        ok.with(sni("y.org")).bytes(),
 		"trailing message": record(append(message(ok.body()), 0)),
 		"not TLS":          []byte("SSH-2.0-Go\r\n"),
-		"too large":        []byte{22, 3, 1, 0x40, 0, 1, 0xff, 0xff, 0xff, 0},
+		"too large":        {22, 3, 1, 0x40, 0, 1, 0xff, 0xff, 0xff, 0},
 	} {
 		t.Run(name, func(t *testing.T) { checkPrefixes(t, in) })
 	}
