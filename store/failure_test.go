@@ -349,39 +349,6 @@ func TestCloseFinishes(t *testing.T) {
 	}
 }
 
-// TestWithdrawn: a write whose caller gave up is either not done, or its outcome
-// told.
-func TestWithdrawn(t *testing.T) {
-	d := openAt(t, filepath.Join(t.TempDir(), "exeat.db"))
-	type outcome struct {
-		id  uuid.UUID
-		err error
-	}
-	const n = 300
-	outcomes := make(chan outcome, n)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	for i := range n {
-		go func() {
-			if i == n/2 {
-				cancel()
-			}
-			f := someFlow()
-			outcomes <- outcome{f.ID, d.SaveBatch(ctx, record.Batch{Flows: []flow.Flow{f}})}
-		}()
-	}
-	for range n {
-		o := <-outcomes
-		_, err := d.Flow(t.Context(), o.id)
-		switch {
-		case o.err == nil && err != nil:
-			t.Errorf("an acknowledged flow: %v", err)
-		case o.err != nil && (!errors.Is(o.err, context.Canceled) || !errors.Is(err, store.ErrNotFound)):
-			t.Errorf("a flow that was given up (%v): %v", o.err, err)
-		}
-	}
-}
-
 // TestReaderDoesNotBlock: a slow reader keeps nobody from writing.
 func TestReaderDoesNotBlock(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "exeat.db")

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 
@@ -99,13 +100,8 @@ func TestPrune(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	db := openWriter(cfg.Path, time.Second)
-	conn, err := db.Conn(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &writer{cfg: cfg, db: db, tx: &tx{conn: conn, stmts: map[string]*sql.Stmt{}}}
-	defer func() { _ = w.close() }()
+	w := idleWriter(t, cfg)
+	conn := w.tx.conn
 	count := func(table string) (n int) {
 		t.Helper()
 		if err := conn.QueryRowContext(context.Background(), "SELECT count(*) FROM "+table).Scan(&n); err != nil {
@@ -143,5 +139,141 @@ func TestPrune(t *testing.T) {
 	}
 	if next := w.maintain(); next != maintainEvery {
 		t.Errorf("with nothing to do the next round is in %v", next)
+	}
+}
+
+// idleWriter returns a writer on the database without its goroutine.
+func idleWriter(t *testing.T, cfg Config) *writer {
+	t.Helper()
+	db := openWriter(cfg.Path, time.Second)
+	conn, err := db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &writer{cfg: cfg, db: db, tx: &tx{conn: conn, stmts: map[string]*sql.Stmt{}}}
+	t.Cleanup(func() { _ = w.close() })
+	return w
+}
+
+func openTest(t *testing.T) *DB {
+	t.Helper()
+	d, err := Open(t.Context(), Config{Path: filepath.Join(t.TempDir(), "exeat.db"), Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = d.Close() })
+	return d
+}
+
+func saveOne(d *DB) error {
+	f := flow.Flow{ID: uuid.New(), ServerID: uuid.New(), Host: "a.example", Port: 443, Opened: time.Now(), Closed: time.Now()}
+	return d.SaveBatch(context.Background(), record.Batch{Flows: []flow.Flow{f}})
+}
+
+// TestGivenUp: a write that waits is withdrawn with its context; one that has
+// begun is finished, and its outcome told.
+func TestGivenUp(t *testing.T) {
+	d := openTest(t)
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	running := make(chan error, 1)
+	go func() {
+		running <- d.write(ctx, func(t *tx) error {
+			close(begun)
+			<-goOn
+			_, err := t.exec("UPDATE probe SET at = 1")
+			return err
+		})
+	}()
+	<-begun
+	waits := make(chan error, 1)
+	ran := false
+	go func() {
+		waits <- d.write(ctx, func(*tx) error { ran = true; return nil })
+	}()
+	for len(d.writer.queue) == 0 {
+		runtime.Gosched()
+	}
+	cancel()
+	if err := <-waits; !errors.Is(err, context.Canceled) {
+		t.Errorf("the one that waited: %v", err)
+	}
+	close(goOn)
+	if err := <-running; err != nil {
+		t.Errorf("the one that had begun: %v", err)
+	}
+	var at int64
+	if err := d.readOne(t.Context(), "SELECT at FROM probe", nil, &at); err != nil || at != 1 {
+		t.Errorf("what it wrote is %d (%v)", at, err)
+	}
+	if err := d.Health(t.Context()); err != nil { // behind both
+		t.Fatal(err)
+	}
+	if ran {
+		t.Error("the withdrawn write ran")
+	}
+}
+
+// TestFull: SQLite may not grow the file any more, and then may again.
+func TestFull(t *testing.T) {
+	d := openTest(t)
+	limit := func(pages int) {
+		t.Helper()
+		err := d.write(t.Context(), func(t *tx) error { return t.direct(fmt.Sprintf("PRAGMA max_page_count=%d", pages)) })
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	limit(1) // SQLite takes it as "no more than now"
+	stored, err := 0, error(nil)
+	for ; stored < 10_000 && err == nil; stored++ {
+		err = saveOne(d)
+	}
+	if !errors.Is(err, ErrUnavailable) {
+		t.Fatalf("after %d flows: %v", stored, err)
+	}
+	limit(1 << 30)
+	if err := saveOne(d); err != nil {
+		t.Errorf("after there is room again: %v", err)
+	}
+	p, err := d.Flows(t.Context(), FlowQuery{Limit: 1000})
+	if err != nil || len(p.Items) != stored {
+		t.Errorf("%d flows are there, want %d (%v)", len(p.Items), stored, err)
+	}
+}
+
+// TestTruncateWAL: a reader that is slow keeps the WAL, and nobody waits for it;
+// when it is gone, so is the WAL.
+func TestTruncateWAL(t *testing.T) {
+	d := openTest(t)
+	if err := saveOne(d); err != nil {
+		t.Fatal(err)
+	}
+	reader, err := d.readers.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var n int
+	if err := reader.QueryRow("SELECT count(*) FROM flows").Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	if err := saveOne(d); err != nil {
+		t.Fatal(err)
+	}
+	w := idleWriter(t, d.cfg)
+	wal := d.cfg.Path + "-wal"
+	w.truncateWAL(0)
+	if fileSize(wal) == 0 {
+		t.Error("the WAL was emptied under a reader")
+	}
+	if err := reader.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	w.truncateWAL(0)
+	if size := fileSize(wal); size != 0 {
+		t.Errorf("the WAL still has %d bytes", size)
+	}
+	if err := saveOne(d); err != nil {
+		t.Error(err)
 	}
 }

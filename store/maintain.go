@@ -31,7 +31,7 @@ func (w *writer) maintain() time.Duration {
 		return maintainSoon
 	}
 	w.optimize()
-	w.truncateWAL()
+	w.truncateWAL(walLimit)
 	return maintainEvery
 }
 
@@ -90,11 +90,11 @@ func (w *writer) optimize() {
 	}
 }
 
-// truncateWAL empties a WAL that grew beyond what commits keep it at, as it does
-// while a reader is slow. It doesn't wait for readers that still need it.
-func (w *writer) truncateWAL() {
+// truncateWAL empties a WAL that grew beyond limit bytes, as it does while a
+// reader is slow. It doesn't wait for readers that still need it.
+func (w *writer) truncateWAL(limit int64) {
 	info, err := os.Stat(w.cfg.Path + "-wal")
-	if err != nil || info.Size() <= walLimit {
+	if err != nil || info.Size() <= limit {
 		return
 	}
 	if err := w.tx.direct("PRAGMA busy_timeout=0"); err != nil {

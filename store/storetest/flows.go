@@ -11,7 +11,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/exeat/exeat/detect"
 	"github.com/exeat/exeat/flow"
 	"github.com/exeat/exeat/identity"
 	"github.com/exeat/exeat/record"
@@ -193,27 +192,37 @@ func closedStays(t *testing.T, s Store) {
 	equal(t, "a flow refused late", got(s.Flows(t.Context(), store.FlowQuery{Verdict: flow.Refused}))(t).Items, []flow.Flow{cut})
 }
 
+// failsAlone writes good and bad side by side, so that they share transactions.
+// A bad one fails halfway: its server is new, its credential is another's.
 func failsAlone(t *testing.T, s Store) {
+	ctx := context.Background()
 	v := server(t, s, "maps")
+	cred := identity.Credential{ID: newID(), Server: v.ID, Hash: [32]byte{1}, Created: Now()}
+	must(t, s.PutServer(ctx, v, []identity.Credential{cred}, change(v, "server.rotate", Now())))
 	const n = 50
 	errs := make(chan error, n)
 	for i := range n {
 		go func() {
-			if i%5 == 0 { // an alert that doesn't exist: its write fails
-				err := s.SetAlertStatus(context.Background(), detect.Alert{ID: newID()}, "cli:1", Now())
-				if !errors.Is(err, store.ErrNotFound) {
-					err = fmt.Errorf("a write that must fail: %w", err)
-				} else {
-					err = nil
-				}
-				errs <- err
+			if i%5 != 0 {
+				errs <- s.SaveBatch(ctx, record.Batch{Flows: []flow.Flow{closedFlow(v, "api.example.com", Now())}})
 				return
 			}
-			errs <- s.SaveBatch(context.Background(), record.Batch{Flows: []flow.Flow{closedFlow(v, "api.example.com", Now())}})
+			bad := identity.Server{ID: newID(), Name: identity.Name(fmt.Sprint("bad-", i)), Mode: identity.ModeLearn, Status: identity.StatusActive}
+			stolen := identity.Credential{ID: newID(), Server: bad.ID, Hash: cred.Hash}
+			err := s.PutServer(ctx, bad, []identity.Credential{stolen}, change(bad, "server.add", Now()))
+			if err == nil || errors.Is(err, record.ErrUnavailable) {
+				errs <- fmt.Errorf("a write that must fail alone: %w", err)
+				return
+			}
+			errs <- nil
 		}()
 	}
 	for range n {
 		must(t, <-errs)
 	}
-	equal(t, "flows", got(s.Totals(t.Context()))(t)[v.ID].Flows, int64(40))
+	equal(t, "flows", got(s.Totals(ctx))(t)[v.ID].Flows, int64(40))
+	servers, _, err := s.Identities(ctx)
+	must(t, err)
+	equal(t, "servers", servers, []identity.Server{v})
+	equal(t, "audit records", len(got(s.Audit(ctx, store.AuditQuery{}))(t).Items), 2)
 }
