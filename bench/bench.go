@@ -25,14 +25,15 @@ type subject struct {
 	name   string
 	target target
 	proc   *process
-	clean  func() // removes what the subject leaves behind; may be nil
+	clean  func() error // removes what the subject leaves behind; may be nil
 }
 
-func (s *subject) stop() {
+func (s *subject) stop() error {
 	s.proc.stop()
-	if s.clean != nil {
-		s.clean()
+	if s.clean == nil {
+		return nil
 	}
+	return s.clean()
 }
 
 // starter starts a subject in front of an origin. It returns errAbsent when
@@ -106,10 +107,9 @@ func (b *bench) measureIdle(ctx context.Context, names []string, start func(stri
 			continue
 		}
 		present = append(present, name)
-		if err := b.idleOf(ctx, s); err != nil {
+		if err := errors.Join(b.idleOf(ctx, s), s.stop()); err != nil {
 			b.fail(name, "idle tunnels", err)
 		}
-		s.stop()
 	}
 	return present
 }
@@ -168,14 +168,14 @@ func settled(ctx context.Context, pid int) (usage, error) {
 	return last, nil
 }
 
-// measureLoad starts all subjects and loads them in rounds. Within a round
-// each measurement goes from subject to subject, beginning with another one
-// each time, so that a drift of the machine meets all alike.
+// measureLoad starts all subjects and loads them in rounds.
 func (b *bench) measureLoad(ctx context.Context, names []string, start func(string) (*subject, error)) error {
 	var subjects []*subject
 	defer func() {
 		for _, s := range subjects {
-			s.stop()
+			if err := s.stop(); err != nil {
+				b.fail(s.name, "stop", err)
+			}
 		}
 	}()
 	for _, name := range names {
@@ -186,18 +186,26 @@ func (b *bench) measureLoad(ctx context.Context, names []string, start func(stri
 		}
 		subjects = append(subjects, s)
 	}
-	turn := 0
 	for round := range b.rounds {
-		for _, m := range measurements() {
-			for i := range subjects {
-				if err := ctx.Err(); err != nil {
-					return fmt.Errorf("stopped in round %d: %w", round+1, err)
-				}
-				b.measure(ctx, round, m, subjects[(turn+i)%len(subjects)])
-			}
-			turn++
+		if err := b.measureRound(ctx, round, subjects); err != nil {
+			return fmt.Errorf("stopped in round %d: %w", round+1, err)
 		}
 		fmt.Fprintf(b.progress, "round %d of %d\n", round+1, b.rounds)
+	}
+	return nil
+}
+
+// measureRound takes every measurement of every subject once. Each goes from
+// subject to subject, beginning with another one than the last, so that a
+// drift of the machine meets all alike.
+func (b *bench) measureRound(ctx context.Context, round int, subjects []*subject) error {
+	for turn, m := range measurements() {
+		for i := range subjects {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			b.measure(ctx, round, m, subjects[(round+turn+i)%len(subjects)])
+		}
 	}
 	return nil
 }

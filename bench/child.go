@@ -68,11 +68,11 @@ func (p *process) stop() {
 	if p.stdin != nil {
 		p.stdin.Close()
 	} else {
-		p.cmd.Process.Signal(os.Interrupt)
+		_ = p.cmd.Process.Signal(os.Interrupt) // it fails when it has ended already
 	}
-	kill := time.AfterFunc(5*time.Second, func() { p.cmd.Process.Kill() })
+	kill := time.AfterFunc(5*time.Second, func() { _ = p.cmd.Process.Kill() })
 	defer kill.Stop()
-	p.cmd.Wait() // how it ended says nothing about what was measured
+	_ = p.cmd.Wait() // how it ended says nothing about what was measured
 }
 
 // spawn starts this binary in role.

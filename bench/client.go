@@ -67,7 +67,7 @@ func (t target) as(user *url.Userinfo) target {
 // clientHello returns the first flight of a real TLS client.
 func clientHello() ([]byte, error) {
 	var conn recorder
-	err := tls.Client(&conn, &tls.Config{ServerName: originHost}).Handshake()
+	err := tls.Client(&conn, &tls.Config{ServerName: originHost}).HandshakeContext(context.Background())
 	sent := conn.sent.Bytes()
 	if len(sent) < 5 || len(sent) != 5+int(binary.BigEndian.Uint16(sent[3:])) {
 		return nil, fmt.Errorf("crypto/tls sent no ClientHello in one record: %w", err)

@@ -40,10 +40,9 @@ func exeatStarter(binary string) starter {
 		}
 		s, err := startExeat(ctx, path, dir, origin, t)
 		if err != nil {
-			os.RemoveAll(dir)
-			return nil, err
+			return nil, errors.Join(err, os.RemoveAll(dir))
 		}
-		s.clean = func() { os.RemoveAll(dir) }
+		s.clean = func() error { return os.RemoveAll(dir) }
 		return s, nil
 	}
 }
@@ -137,7 +136,7 @@ func listening(ctx context.Context, addr string) error {
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
 	for {
-		c, err := net.DialTimeout("tcp", addr, time.Second)
+		c, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
 		if err == nil {
 			return c.Close()
 		}

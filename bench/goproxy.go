@@ -28,6 +28,6 @@ func startGoproxy() (endpoints, error) {
 	proxy.ConnectDial = func(network, addr string) (net.Conn, error) {
 		return dial(context.Background(), network, addr)
 	}
-	go http.Serve(l, proxy) // ends with the process
+	go func() { _ = http.Serve(l, proxy) }() // until the process ends
 	return endpoints{Proxy: l.Addr().String()}, nil
 }

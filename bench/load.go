@@ -143,7 +143,7 @@ func (l load) roundTrip(ctx context.Context) (time.Duration, error) {
 func (l load) requests(ctx context.Context) (float64, error) {
 	clients := make(chan *httpClient, l.workers)
 	conns, err := openMany(l.workers, 1, func() (net.Conn, error) {
-		c, err := net.DialTimeout("tcp", l.target.proxy, patience)
+		c, err := (&net.Dialer{Timeout: patience}).DialContext(ctx, "tcp", l.target.proxy)
 		if err == nil {
 			clients <- newHTTPClient(c, l.target)
 		}
@@ -193,32 +193,36 @@ func (c *httpClient) get() error {
 // openMany opens n connections, some at the same time. It returns those that
 // it opened also with an error.
 func openMany(n, atOnce int, open func() (net.Conn, error)) ([]net.Conn, error) {
-	var (
-		mu    sync.Mutex
-		conns []net.Conn
-		fault error
-		wg    sync.WaitGroup
-		next  atomic.Int64
-	)
+	type result struct {
+		conn net.Conn
+		err  error
+	}
+	results := make(chan result, n)
+	var next atomic.Int64
+	var failed atomic.Bool
+	var wg sync.WaitGroup
 	for range atOnce {
 		wg.Go(func() {
-			for next.Add(1) <= int64(n) {
+			for next.Add(1) <= int64(n) && !failed.Load() {
 				c, err := open()
-				mu.Lock()
 				if err != nil {
-					fault = err
-				} else {
-					conns = append(conns, c)
+					failed.Store(true)
 				}
-				stop := fault != nil
-				mu.Unlock()
-				if stop {
-					return
-				}
+				results <- result{c, err}
 			}
 		})
 	}
 	wg.Wait()
+	close(results)
+	var conns []net.Conn
+	var fault error
+	for r := range results {
+		if r.err != nil {
+			fault = r.err
+			continue
+		}
+		conns = append(conns, r.conn)
+	}
 	return conns, fault
 }
 

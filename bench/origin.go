@@ -100,7 +100,7 @@ func serveRaw(c net.Conn) {
 		sendBlocks(c)
 	case cmdUp:
 		if err := readBlocks(c, func(int) {}); err == nil {
-			c.Write([]byte{cmdUp})
+			_, _ = c.Write([]byte{cmdUp}) // the client waits for it, and says so
 		}
 	}
 }
@@ -150,16 +150,17 @@ func startHTTP() (string, error) {
 		return "", err
 	}
 	body := []byte("a small answer\n")
-	go http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header()["Date"] = nil
-		w.Write(body)
-	}))
+		_, _ = w.Write(body)
+	})
+	go func() { _ = http.Serve(l, handler) }() // until the process ends
 	return l.Addr().String(), nil
 }
 
 // startDNS answers A questions for originHost.
 func startDNS() (string, error) {
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		return "", err
 	}
@@ -180,9 +181,9 @@ func startDNS() (string, error) {
 		default:
 			m.Ns = []dns.RR{soa}
 		}
-		w.WriteMsg(m)
+		_ = w.WriteMsg(m)
 	})
-	go srv.ActivateAndServe()
+	go func() { _ = srv.ActivateAndServe() }()
 	<-started
 	return conn.LocalAddr().String(), nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -30,7 +31,7 @@ func startRelay() (endpoints, error) {
 }
 
 func relay(client *net.TCPConn) {
-	defer client.Close()
+	defer func() { _ = client.Close() }()
 	var head [4096]byte
 	n, err := readHead(client, head[:])
 	if err != nil {
@@ -40,23 +41,23 @@ func relay(client *net.TCPConn) {
 	if len(fields) < 2 || fields[0] != "CONNECT" {
 		return
 	}
-	conn, err := net.Dial("tcp", onLoopback(fields[1]))
+	conn, err := new(net.Dialer).DialContext(context.Background(), "tcp", onLoopback(fields[1]))
 	if err != nil {
 		return
 	}
 	origin := conn.(*net.TCPConn)
-	defer origin.Close()
+	defer func() { _ = origin.Close() }()
 	if _, err := client.Write([]byte("HTTP/1.1 200 OK\r\n\r\n")); err != nil {
 		return
 	}
 	done := make(chan struct{})
 	go func() {
-		io.Copy(origin, client)
-		origin.CloseWrite()
+		_, _ = io.Copy(origin, client)
+		_ = origin.CloseWrite()
 		close(done)
 	}()
-	io.Copy(client, origin)
-	client.CloseWrite()
+	_, _ = io.Copy(client, origin)
+	_ = client.CloseWrite()
 	<-done
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -39,10 +40,9 @@ func startSquid(ctx context.Context, _ endpoints, t target) (*subject, error) {
 	}
 	s, err := startSquidIn(ctx, path, dir, t)
 	if err != nil {
-		os.RemoveAll(dir)
-		return nil, err
+		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	s.clean = func() { os.RemoveAll(dir) }
+	s.clean = func() error { return os.RemoveAll(dir) }
 	return s, nil
 }
 

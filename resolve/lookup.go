@@ -153,23 +153,28 @@ func (r *Resolver) family(ctx context.Context, name string, qtype uint16) (f fam
 func (r *Resolver) ask(ctx context.Context, name string, qtype uint16) (reply, error) {
 	turn := inOrder(r.upstreams(r.now()), r.now())
 	for patience := r.timeout / 5; ; patience *= 2 {
-		var failure error
-		for _, u := range turn {
-			rep, err := r.askOne(ctx, u, name, qtype, patience)
-			if err == nil || errors.Is(err, ErrChain) {
-				return rep, err
-			}
-			if ctx.Err() != nil {
-				return reply{}, worse(failure, ErrTimeout)
-			}
-			if !errors.Is(err, ErrTimeout) {
-				failure = err
-			}
-		}
-		if failure != nil {
-			return reply{}, failure
+		rep, err := r.askEach(ctx, turn, name, qtype, patience)
+		if !errors.Is(err, ErrTimeout) || ctx.Err() != nil {
+			return rep, err
 		}
 	}
+}
+
+// askEach puts one question to each upstream until one of them knows. The
+// error is ErrTimeout when all were silent.
+func (r *Resolver) askEach(ctx context.Context, turn []*upstream, name string, qtype uint16, patience time.Duration) (reply, error) {
+	fault := ErrTimeout
+	for _, u := range turn {
+		rep, err := r.askOne(ctx, u, name, qtype, patience)
+		if err == nil || errors.Is(err, ErrChain) {
+			return rep, err
+		}
+		fault = worse(fault, err)
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return reply{}, fault
 }
 
 // askOne asks u and keeps its health.

@@ -136,10 +136,10 @@ func (p *place) saw(name string, now time.Time) {
 }
 
 // trim drops the places that are too many or too old.
-func (r *recollection) trim(max int, oldest time.Time) {
+func (r *recollection) trim(most int, oldest time.Time) {
 	for el := r.recent.Back(); el != nil; el = r.recent.Back() {
 		p := el.Value.(*place)
-		if r.recent.Len() <= max && p.names[0].last.After(oldest) {
+		if r.recent.Len() <= most && p.names[0].last.After(oldest) {
 			return
 		}
 		r.recent.Remove(el)

@@ -42,9 +42,9 @@ type table struct {
 	closed  bool
 }
 
-func newTable(max int) *table {
+func newTable(most int) *table {
 	return &table{
-		max:     max,
+		max:     most,
 		kept:    make(map[string]*list.Element),
 		recent:  list.New(),
 		flights: make(map[string]*flight),

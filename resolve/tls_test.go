@@ -200,7 +200,7 @@ func TestIdleConnectionExpires(t *testing.T) {
 		var p pool
 		closed := 0
 		p.put(closeCounter{closed: &closed})
-		time.Sleep(idleFor + 1) // of the bubble's clock
+		<-time.After(idleFor + 1) // of the bubble's clock
 		synctest.Wait()
 		if closed != 1 || p.take() != nil {
 			t.Errorf("closed %d times", closed)
