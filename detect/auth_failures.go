@@ -58,19 +58,19 @@ func authFailuresSeverity(a *Alert) Severity {
 }
 
 func authFailuresWords(a *Alert) words {
-	claimed := "a name that is no server's"
+	claimed := "no server's name"
 	var next []step
 	expected := "No server has that name here, so there is nothing that a token could have opened."
 	switch {
 	case a.ServerID != identity.ID{}:
-		claimed = fmt.Sprintf("the name %s", a.Server)
+		claimed = string(a.Server)
 		expected = fmt.Sprintf("The right token for %s goes on working: wrong ones are slowed down and never lock it out.", a.Server)
 		next = []step{
 			{fmt.Sprintf("If %s was given an old proxy URL, or its token may have leaked, make a new one:", a.Server), fmt.Sprintf("exeat server rotate %s", a.Server)},
 			{fmt.Sprintf("To see when %s itself last came through:", a.Server), fmt.Sprintf("exeat server show %s", a.Server)},
 		}
 	case a.Server != "":
-		claimed = fmt.Sprintf("the name %s, which is no server's", a.Server)
+		claimed = fmt.Sprintf("%s, which is no server's name", a.Server)
 		next = []step{{"If that server should exist, enrol it and give it the URL that this prints:", fmt.Sprintf("exeat server add %s", a.Server)}}
 	}
 	span := "at " + when(a.Last)
@@ -78,12 +78,19 @@ func authFailuresWords(a *Alert) words {
 		span = fmt.Sprintf("between %s and %s", first, last)
 	}
 	return words{
-		title:    fmt.Sprintf("Wrong credentials from %s, %d times, for %s", a.Host, a.Count, claimed),
-		seen:     fmt.Sprintf("A client at %s showed the proxy a wrong token %d times %s, with %s. Each was answered with 407; nothing was let through.", a.Host, a.Count, span, claimed),
+		title:    fmt.Sprintf("Wrong credentials for %s, %d times from %s", claimed, a.Count, a.Host),
+		seen:     fmt.Sprintf("A client at %s showed the proxy wrong credentials %d times %s, for %s. Each attempt was answered with 407, and nothing was let through.", a.Host, a.Count, span, claimed),
 		expected: expected,
 		why: "Mostly this is a program that still has an old proxy URL. It can also be a program that looks for a way out under another server's name, " +
 			"so that its traffic would be taken for that server's.",
-		limits: "On this machine every client comes from the same address, so Exeat can't say which program it was.",
+		limits: authLimits(a.Host),
 		next:   a.steps(next...),
 	}
+}
+
+func authLimits(client string) string {
+	if addr, err := netip.ParseAddr(client); err == nil && addr.IsLoopback() {
+		return "Every program on this machine comes from that address, so Exeat can't say which one it was."
+	}
+	return "Exeat sees the address, and not which program or person is behind it."
 }

@@ -44,7 +44,7 @@ func New(e Event) Alert {
 		Evidence: Evidence{
 			Mode: f.Mode, Method: f.Method, Phase: f.Phase,
 			Tool: clip(f.Tool, maxTool), SNI: clip(f.SNI, maxSNI),
-			IP: f.IP, Risk: e.Risk, Known: e.Known,
+			IP: f.IP, Risk: clip(e.Risk, maxTool), Known: e.Known,
 		},
 	}
 	if f.ID != uuid.Nil {

@@ -16,7 +16,7 @@ func hiddenName() rule {
 
 func hiddenNameWords(a *Alert) words {
 	return words{
-		title: fmt.Sprintf("%s hid the name it meant from %s on", a.Server, a.target()),
+		title: fmt.Sprintf("%s hid which name it meant at %s", a.Server, a.target()),
 		seen: join(fmt.Sprintf("%s: %s asked for a connection to %s%s, and its TLS hello was encrypted (ECH). The name on the outside is %s.",
 			when(a.Last), a.Server, a.target(), a.during(), quote(a.Evidence.SNI, 100)),
 			helloOutcome(a), a.where()),

@@ -27,9 +27,9 @@ func ipLiteralWords(a *Alert) words {
 	}
 	return words{
 		title: fmt.Sprintf("%s %s to a bare address: %s", a.Server, verb, a.target()),
-		seen: join(fmt.Sprintf("%s: %s asked for %s%s, an address without a name.", when(a.Last), a.Server, a.target(), a.during()),
-			a.outcome(), a.where()),
-		expected: a.usual(fmt.Sprintf("A person has approved %s for it, and this is not among them.", a.approved())),
+		seen: join(fmt.Sprintf("%s: %s asked for %s, an address without a name%s.", when(a.Last), a.Server, a.target(), comma(a.during())),
+			a.outcomeByName(), a.where()),
+		expected: a.usual(a.notAmong()),
 		why: "Services are reached by name: the name survives a move, and its certificate proves who answers. " +
 			"A bare address in a program is typical of somebody who wants no name to be seen, looked up or taken away.",
 		limits: "An address tells whose network it is, not whose machine. Test set-ups and some internal services are reached this way too.",

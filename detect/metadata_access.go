@@ -20,9 +20,8 @@ func metadataAccess() rule {
 
 func metadataAccessWords(a *Alert) words {
 	return words{
-		title: fmt.Sprintf("%s tried to reach the cloud's metadata service: %s", a.Server, a.target()),
-		seen: fmt.Sprintf("%s: %s asked for %s%s, which %s. Exeat refused it, as it does in every mode; nothing was sent.",
-			when(a.Last), a.Server, a.target(), a.during(), leadsTo(a, "is where a cloud machine gets its own credentials")),
+		title:    fmt.Sprintf("%s tried to reach the cloud's metadata service: %s", a.Server, a.target()),
+		seen:     join(a.asked(), a.leads("is where a cloud machine gets its own credentials"), a.outcomeAlways()),
 		expected: a.usual("Hardly any server needs this, and none on a laptop."),
 		why: "On a cloud machine whoever can ask that address gets keys that act as the machine itself. " +
 			"Tricking a server into asking for them is one of the oldest ways into a cloud account.",

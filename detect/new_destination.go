@@ -33,26 +33,15 @@ func newDestinationWords(a *Alert) words {
 	if !a.allowed() {
 		verb = "tried to reach"
 	}
-	expected := fmt.Sprintf("A person has approved %s for it, and this is not among them.", a.approved())
-	if !a.established() {
-		expected = "Nothing has been approved for it yet, so every destination is still new."
-	}
 	return words{
 		title: fmt.Sprintf("%s %s a new destination: %s", a.Server, verb, a.target()),
-		seen: join(fmt.Sprintf("%s: %s asked for %s%s, which is not in its baseline.", when(a.Last), a.Server, a.target(), a.during()),
-			newDestinationOutcome(a), a.where()),
-		expected: a.usual(expected),
+		seen: join(fmt.Sprintf("%s: %s asked for %s, which is not in its baseline%s.", when(a.Last), a.Server, a.target(), comma(a.during())),
+			a.outcomeByName(), a.where()),
+		expected: a.usual(a.notAmong()),
 		why: "A server that does the same work goes to the same few hosts. A new one is what a poisoned update, " +
 			"a look-alike package or an instruction hidden in a document looks like from outside. It is also what a new feature looks like.",
 		limits: "Exeat doesn't read what is inside the connection, so it can't tell the two apart: " +
 			"ask whether this host belongs to what the server is for.",
 		next: a.steps(a.approve(fmt.Sprintf("If %s should go there:", a.Server)), a.reject(), a.block(), a.revoke()),
 	}
-}
-
-func newDestinationOutcome(a *Alert) string {
-	if a.allowed() {
-		return a.outcome()
-	}
-	return "Exeat refused it. Nothing left this machine, not even a DNS query for the name."
 }

@@ -35,8 +35,7 @@ func notTLSWords(a *Alert) words {
 		expected: a.usual(expected),
 		why: "Without TLS nothing shows which site is meant, and nobody checks that it is the right one. " +
 			"Home-made protocols on a web port are typical of remote-control tools.",
-		limits: "SSH, database and mail protocols also begin without TLS. If what was sent was plain text, others on the way could read it. " +
-			"Exeat doesn't keep what was sent.",
-		next: a.steps(a.approve(fmt.Sprintf("If %s speaks such a protocol to it for a good reason, accept it so:", a.Server)), a.seeFlows(), a.block(), a.revoke()),
+		limits: "SSH, database and mail protocols also begin without TLS. Exeat doesn't keep what is sent, so it can't say which protocol it was.",
+		next:   a.steps(a.approve(fmt.Sprintf("If %s speaks such a protocol to it for a good reason, accept it so:", a.Server)), a.seeFlows(), a.block(), a.revoke()),
 	}
 }

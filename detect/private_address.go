@@ -45,9 +45,8 @@ func privateAddressWords(a *Alert) words {
 			"the connection ends at a machine inside, which often trusts whoever can reach it."
 	}
 	return words{
-		title: fmt.Sprintf("%s tried to reach a private address: %s", a.Server, a.target()),
-		seen: fmt.Sprintf("%s: %s asked for %s%s, which %s. Exeat refused it, as it does in every mode; nothing was sent.",
-			when(a.Last), a.Server, a.target(), a.during(), leadsTo(a, "is not on the public Internet")),
+		title:    fmt.Sprintf("%s tried to reach a private address: %s", a.Server, a.target()),
+		seen:     join(a.asked(), a.leads("is not on the public Internet"), a.outcomeAlways()),
 		expected: a.usual("Servers reach private addresses only if the configuration says so."),
 		why:      why,
 		limits:   "A server that is meant for something at home or in the office, a local model or database, needs this and means no harm.",
@@ -55,15 +54,15 @@ func privateAddressWords(a *Alert) words {
 	}
 }
 
-// leadsTo says what the host is, or what it resolved to.
-func leadsTo(a *Alert, what string) string {
+// leads says what the address is that was asked for, or that the name led to.
+func (a *Alert) leads(what string) string {
 	if _, err := netip.ParseAddr(a.Host); err == nil {
-		return what
+		return fmt.Sprintf("That address %s.", what)
 	}
 	if ip := a.Evidence.IP; ip.IsValid() {
-		return fmt.Sprintf("leads to %s, an address that %s", ip, what)
+		return fmt.Sprintf("That name leads to %s, which %s.", ip, what)
 	}
-	return "leads to an address that " + what
+	return fmt.Sprintf("That name leads to an address that %s.", what)
 }
 
 // allowAddress proposes the line of the configuration that allows exactly the

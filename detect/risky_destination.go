@@ -35,15 +35,17 @@ func riskyDestinationWords(a *Alert) words {
 	if !a.allowed() {
 		verb = "tried to reach"
 	}
-	expected := fmt.Sprintf("A person has approved %s for it, and this is not among them.", a.approved())
+	limits := "The host is only a place: honest programs use it too, and Exeat doesn't read what is sent."
+	if a.allowed() {
+		limits += fmt.Sprintf(" If nothing that %s is for needs it, change the keys that it holds.", a.Server)
+	}
 	return words{
 		title: fmt.Sprintf("%s %s %s: %s", a.Server, verb, info.Name, a.target()),
-		seen: join(fmt.Sprintf("%s: %s asked for %s%s. Exeat's list knows this host as %s.", when(a.Last), a.Server, a.target(), a.during(), info.Name),
-			a.outcome(), a.where()),
-		expected: a.usual(expected),
+		seen: join(a.asked(), fmt.Sprintf("Exeat's list knows this host as %s.", info.Name),
+			a.outcomeByName(), a.where()),
+		expected: a.usual(a.notAmong()),
 		why:      info.Why,
-		limits: "The host is only a place: honest programs use it too, and Exeat doesn't read what was sent. " +
-			"If nothing in what this server is for needs it, treat what the server knew, its keys and environment included, as lost.",
-		next: a.steps(a.approve(fmt.Sprintf("If %s needs it and you know why:", a.Server)), a.reject(), a.seeFlows(), a.revoke()),
+		limits:   limits,
+		next:     a.steps(a.approve(fmt.Sprintf("If %s needs it and you know why:", a.Server)), a.reject(), a.seeFlows(), a.revoke()),
 	}
 }

@@ -19,9 +19,8 @@ func selfAccess() rule {
 
 func selfAccessWords(a *Alert) words {
 	return words{
-		title: fmt.Sprintf("%s tried to reach Exeat itself: %s", a.Server, a.target()),
-		seen: fmt.Sprintf("%s: %s asked for %s%s, which %s. Exeat refused it, as it does in every mode; nothing was sent.",
-			when(a.Last), a.Server, a.target(), a.during(), leadsTo(a, "is where Exeat listens on this machine")),
+		title:    fmt.Sprintf("%s tried to reach Exeat itself: %s", a.Server, a.target()),
+		seen:     join(a.asked(), a.leads("belongs to this machine, and the port is Exeat's own"), a.outcomeAlways()),
 		expected: a.usual("No server has a reason to speak to its own supervisor."),
 		why: "Exeat's dashboard decides what servers may do. A server that looks for it may want to approve its own destinations " +
 			"or read what others do. A sign-in stands in the way there as well.",

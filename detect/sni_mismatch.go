@@ -1,6 +1,9 @@
 package detect
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // sniMismatch is the rule for a TLS hello that names another server than the
 // one that was asked for (RFC 6066, section 3). It alerts in every mode, and is
@@ -19,7 +22,7 @@ func sniMismatch() rule {
 
 func sniMismatchSeverity(a *Alert) Severity {
 	s := Critical
-	if Family(clip(a.Evidence.SNI, maxSNI)) == a.Family {
+	if Family(strings.ToLower(a.Evidence.SNI)) == Family(a.Host) {
 		s = Medium
 	}
 	if !a.allowed() {

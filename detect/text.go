@@ -2,6 +2,7 @@ package detect
 
 import (
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -69,7 +70,7 @@ func otherKind() rule {
 		words: func(a *Alert) words {
 			return words{
 				title:    fmt.Sprintf("%s and %s: %s", a.Server, a.target(), plain(string(a.Kind), 64)),
-				seen:     fmt.Sprintf("%s: %s asked for %s%s. %s", when(a.Last), a.Server, a.target(), a.during(), a.outcome()),
+				seen:     join(a.asked(), a.outcome()),
 				expected: a.usual(""),
 				next:     a.steps(a.seeFlows(), a.revoke()),
 			}
@@ -95,8 +96,8 @@ func (a *Alert) repeats() string {
 		return ""
 	}
 	what := a.Family
-	if a.Family == a.Host {
-		what = a.Host
+	if what == AllFamilies {
+		what = "more destinations than can be listed one by one"
 	}
 	return fmt.Sprintf("That makes %d times for %s since %s.", a.Count, what, when(a.First))
 }
@@ -104,6 +105,11 @@ func (a *Alert) repeats() string {
 // target is the latest destination as a person reads it.
 func (a *Alert) target() string {
 	return flow.Destination{Host: a.Host, Port: a.Port}.String()
+}
+
+// asked begins most explanations.
+func (a *Alert) asked() string {
+	return fmt.Sprintf("%s: %s asked for %s%s.", when(a.Last), a.Server, a.target(), a.during())
 }
 
 // during says what the server was doing.
@@ -117,6 +123,14 @@ func (a *Alert) during() string {
 		return " while no tool call was under way"
 	}
 	return ""
+}
+
+// comma puts a comma before a phrase that there is.
+func comma(phrase string) string {
+	if phrase == "" {
+		return ""
+	}
+	return "," + phrase
 }
 
 // outcome says what came of the latest event.
@@ -133,26 +147,43 @@ func (a *Alert) outcome() string {
 	return "Exeat let it through."
 }
 
+// outcomeByName is outcome for what is decided by the destination alone.
+func (a *Alert) outcomeByName() string {
+	if a.allowed() {
+		return a.outcome()
+	}
+	if _, err := netip.ParseAddr(a.Host); err == nil {
+		return "Exeat refused it. Nothing left this machine."
+	}
+	return "Exeat refused it. Nothing left this machine, not even a DNS query for the name."
+}
+
+// outcomeAlways is outcome for what is refused in every mode, once the address
+// is known.
+func (a *Alert) outcomeAlways() string {
+	return "Exeat refused it, as it does in every mode. No connection was made."
+}
+
 // usual says since when the server is known and how much of it is approved,
 // followed by more.
 func (a *Alert) usual(more string) string {
 	k := a.Evidence.Known
 	var s string
 	if !k.Since.IsZero() {
-		s = fmt.Sprintf("%s has been known here since %s.", a.Server, when(k.Since))
+		s = fmt.Sprintf("%s has been known here since %s.", a.Server, k.Since.UTC().Format(time.DateOnly))
 	}
 	return join(s, more)
 }
 
-// approved counts the approved entries in words.
-func (a *Alert) approved() string {
+// notAmong says that the destination is none of those that were approved.
+func (a *Alert) notAmong() string {
 	switch n := a.Evidence.Known.Approved; n {
 	case 0:
-		return "nothing"
+		return "Nothing has been approved for it yet, so every destination is still new."
 	case 1:
-		return "1 destination"
+		return "A person has approved 1 destination for it, and this is not that one."
 	default:
-		return strconv.Itoa(n) + " destinations"
+		return fmt.Sprintf("A person has approved %d destinations for it, and this is none of them.", n)
 	}
 }
 
@@ -205,22 +236,22 @@ func (a *Alert) steps(steps ...step) []step {
 }
 
 func (a *Alert) approve(when string) step {
-	return step{when, fmt.Sprintf("exeat baseline approve %s %s", a.Server, a.argument())}
+	return step{when, fmt.Sprintf("exeat baseline approve %s %s", a.ref(), a.argument())}
 }
 
 func (a *Alert) reject() step {
 	return step{"If it shouldn't, refuse it in every mode from now on:",
-		fmt.Sprintf("exeat baseline reject %s %s", a.Server, a.argument())}
+		fmt.Sprintf("exeat baseline reject %s %s", a.ref(), a.argument())}
 }
 
 func (a *Alert) revoke() step {
 	return step{fmt.Sprintf("If you no longer trust %s, cut it off now, open connections included:", a.Server),
-		fmt.Sprintf("exeat server revoke %s", a.Server)}
+		fmt.Sprintf("exeat server revoke %s", a.ref())}
 }
 
 func (a *Alert) seeFlows() step {
 	return step{"To see these connections:",
-		fmt.Sprintf("exeat flows --server %s --host %s", a.Server, a.Host)}
+		fmt.Sprintf("exeat flows --server %s --host %s", a.ref(), a.Host)}
 }
 
 // block proposes the mode that would have refused it, where it was let through.
@@ -228,8 +259,11 @@ func (a *Alert) block() step {
 	if !a.allowed() {
 		return step{}
 	}
-	return step{"To have such connections refused from now on:", fmt.Sprintf("exeat server mode %s block", a.Server)}
+	return step{fmt.Sprintf("To let %s reach only what you have approved:", a.Server), fmt.Sprintf("exeat server mode %s block", a.ref())}
 }
+
+// ref is how commands name the server: two people may have one of the same name.
+func (a *Alert) ref() string { return identity.Server{Owner: a.Owner, Name: a.Server}.Ref() }
 
 // argument is the destination as an argument for a shell: brackets are quoted.
 func (a *Alert) argument() string {

@@ -50,7 +50,7 @@ func networks() half {
 				return flow.Place{}, err
 			}
 			return flow.Place{
-				ASN: uint32(rec.AutonomousSystemNumber), //nolint:gosec // an AS number has 32 bits (RFC 6793)
+				ASN: uint32(rec.AutonomousSystemNumber), // 32 bits: RFC 6793
 				Org: table.CleanName(rec.AutonomousSystemOrganization),
 			}, nil
 		},
