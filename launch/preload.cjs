@@ -227,7 +227,12 @@
     return isDirect(options.host, options.port);
   }
 
+  // patchAgents also takes over from Node's own proxying in newer versions: that
+  // knows only the global Agents, gives up a held connection after five seconds,
+  // forgets the credential with raw headers, and shows it in error messages.
   function patchAgents() {
+    http.globalAgent = withoutProxy(http.globalAgent, http.Agent);
+    https.globalAgent = withoutProxy(https.globalAgent, https.Agent);
     const secure = https.Agent.prototype.createConnection;
     https.Agent.prototype.createConnection = function createConnection() {
       const options = connectionOptions(arguments);
@@ -245,6 +250,13 @@
       if (socket && socket[plain]) makeAbsolute(this, socket[plain]);
       return onSocket.apply(this, arguments);
     };
+  }
+
+  function withoutProxy(agent, Agent) {
+    if (!agent.options || !agent.options.proxyEnv) return agent;
+    const options = Object.assign({}, agent.options);
+    delete options.proxyEnv;
+    return new Agent(options);
   }
 
   // connectSecure does TLS with the origin inside a tunnel. Node's own

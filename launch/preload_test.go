@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -294,5 +295,74 @@ func TestPreloadPackages(t *testing.T) {
 			t.Parallel()
 			newStage(t).run(t, node, dir, sc)
 		})
+	}
+}
+
+// TestPreloadOtherNodes runs the scripts under other Nodes: older ones, where
+// the preload does it all, and newer ones, where it leaves fetch to Node. They
+// are large, so it takes EXEAT_TEST_NODES=1 to fetch them.
+func TestPreloadOtherNodes(t *testing.T) {
+	if os.Getenv("EXEAT_TEST_NODES") == "" {
+		t.Skip("EXEAT_TEST_NODES is not set")
+	}
+	if runtime.GOOS+"/"+runtime.GOARCH != "linux/amd64" {
+		t.Skip("the Nodes in testdata/nodes are for linux/amd64")
+	}
+	dir := filepath.Join(launchtest.Install(t, filepath.Join("testdata", "nodes")), "node_modules")
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range entries {
+		node := filepath.Join(dir, entry.Name(), "bin", "node")
+		if _, err := os.Stat(node); err != nil {
+			continue
+		}
+		t.Run(entry.Name(), func(t *testing.T) {
+			for _, sc := range scripts() {
+				t.Run(sc.name, func(t *testing.T) {
+					t.Parallel()
+					newStage(t).run(t, node, t.TempDir(), sc)
+				})
+			}
+		})
+	}
+}
+
+// npm reads settings of its own before HTTPS_PROXY: a user's .npmrc must not
+// lead round the proxy.
+func TestNPMComesThrough(t *testing.T) {
+	if _, err := exec.LookPath("npm"); err != nil {
+		t.Skip("npm is not installed")
+	}
+	ca := launchtest.NewAuthority(t)
+	packument := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprint(w, `{"name":"tiny","dist-tags":{"latest":"1.2.3"},"versions":{"1.2.3":{"name":"tiny","version":"1.2.3","dist":{"tarball":"https://packages.test/t.tgz"}}}}`)
+	})
+	proxy := launchtest.NewProxy(t, launchtest.ProxyConfig{Routes: map[string]string{"packages.test:443": launchtest.TLSOrigin(t, ca, packument, "packages.test")}})
+	home := t.TempDir()
+	if err := os.WriteFile(filepath.Join(home, ".npmrc"), []byte("https-proxy=http://127.0.0.1:1/\nnoproxy=packages.test\nregistry=https://packages.test/\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	preload, err := launch.WritePreload(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	base := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + home, "NODE_EXTRA_CA_CERTS=" + ca.File, "npm_config_update_notifier=false", "npm_config_fetch_retries=0",
+		"npm_config_cafile=" + ca.File, "npm_config_globalconfig=" + filepath.Join(home, "none")}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "npm", "view", "tiny", "version")
+	cmd.Dir, cmd.WaitDelay = home, time.Second
+	cmd.Env = launch.NewEnvironment(launch.EnvironmentConfig{Proxy: proxy.URL, Server: "probe", Preload: preload, Base: base}).Apply(base)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil || strings.TrimSpace(string(out)) != "1.2.3" {
+		t.Errorf("npm view answered %q, %v\n%s", out, err, stderr.String())
+	}
+	if v := proxy.Visits(); len(v) == 0 || v[0].Target != "packages.test:443" || v[0].Method != http.MethodConnect || len(proxy.Denied()) != 0 {
+		t.Errorf("the proxy saw %v and refused %q", v, proxy.Denied())
 	}
 }
