@@ -180,7 +180,6 @@ func checkAfterKill(t *testing.T, path string, acked map[string][]uuid.UUID) {
 	if _, err := d.MarkLost(t.Context(), time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	var closed int64
 	for _, id := range acked["flow"] {
 		if f, err := d.Flow(t.Context(), id); err != nil || f.End != flow.EndClient {
 			t.Errorf("flow %s was acknowledged and is %q now (%v)", id, f.End, err)
@@ -191,26 +190,30 @@ func checkAfterKill(t *testing.T, path string, acked map[string][]uuid.UUID) {
 			t.Errorf("alert %s was acknowledged: %v", id, err)
 		}
 	}
-	entries, _, err := d.Baselines(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	stored := map[uuid.UUID]bool{}
-	for _, e := range entries {
-		stored[e.ID] = e.State == baseline.Approved
-	}
-	for _, id := range acked["entry"] {
-		if !stored[id] {
-			t.Errorf("approval %s was acknowledged and is not there", id)
-		}
-	}
-	closed = countFlows(t, path)
+	checkApprovals(t, d, acked["entry"])
 	totals, err := d.Totals(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if have := totals[crashServer().ID].Flows; have != closed {
-		t.Errorf("the totals count %d flows, and there are %d", have, closed)
+	if have, want := totals[crashServer().ID].Flows, countFlows(t, path); have != want {
+		t.Errorf("the totals count %d flows, and there are %d", have, want)
+	}
+}
+
+func checkApprovals(t *testing.T, d *store.DB, acked []uuid.UUID) {
+	t.Helper()
+	entries, _, err := d.Baselines(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	approved := map[uuid.UUID]bool{}
+	for _, e := range entries {
+		approved[e.ID] = e.State == baseline.Approved
+	}
+	for _, id := range acked {
+		if !approved[id] {
+			t.Errorf("approval %s was acknowledged and is not there", id)
+		}
 	}
 }
 

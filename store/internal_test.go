@@ -15,7 +15,6 @@ import (
 	"github.com/mattn/go-sqlite3"
 
 	"github.com/exeat/exeat/flow"
-	"github.com/exeat/exeat/identity"
 	"github.com/exeat/exeat/record"
 )
 
@@ -75,22 +74,40 @@ func TestPrune(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := Open(t.Context(), cfg) // keeps all
+	stored := fillOld(t, cfg, now)
+	w := idleWriter(t, cfg)
+	pruneAll(t, w)
+	if n := countRows(t, w, "flows"); n != stored {
+		t.Errorf("%d flows are left without Retain, want %d", n, stored)
+	}
+	w.cfg.Retain = 30 * 24 * time.Hour
+	pruneAll(t, w)
+	for table, want := range map[string]int{"flows": 2, "traffic_servers": 1, "traffic_destinations": 1, "destinations": 1, "totals": 1, "sessions": 1} {
+		if n := countRows(t, w, table); n != want {
+			t.Errorf("%d rows of %s are left, want %d", n, table, want)
+		}
+	}
+	if next := w.maintain(); next != maintainEvery {
+		t.Errorf("with nothing to do the next round is in %v", next)
+	}
+}
+
+// fillOld stores flows of which all but two are old and closed, and two
+// sessions, one of them expired.
+func fillOld(t *testing.T, cfg Config, now time.Time) int {
+	t.Helper()
+	d, err := Open(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := identity.Server{ID: uuid.New(), Name: "maps"}
-	var flows []flow.Flow
-	for i := range 2*pruneStep + 10 {
-		f := flow.Flow{ID: uuid.New(), ServerID: v.ID, Host: "a.example", Port: 443, Opened: now.Add(-100 * 24 * time.Hour), Closed: now, Verdict: flow.Allowed}
-		switch i {
-		case 0:
-			f.Opened = now.Add(-time.Hour) // recent
-		case 1:
-			f.Closed = time.Time{} // old, and still open
-		}
-		flows = append(flows, f)
+	server := uuid.New()
+	flows := make([]flow.Flow, 2*pruneStep+10)
+	for i := range flows {
+		flows[i] = flow.Flow{ID: uuid.New(), ServerID: server, Host: "a.example", Port: 443,
+			Opened: now.Add(-100 * 24 * time.Hour), Closed: now, Verdict: flow.Allowed}
 	}
+	flows[0].Opened = now.Add(-time.Hour)
+	flows[1].Closed = time.Time{}
 	err = errors.Join(
 		d.SaveBatch(t.Context(), record.Batch{Flows: flows}),
 		d.PutSession(t.Context(), Session{ID: uuid.New(), Expires: now.Add(-time.Second)}),
@@ -99,47 +116,34 @@ func TestPrune(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return len(flows)
+}
 
-	w := idleWriter(t, cfg)
-	conn := w.tx.conn
-	count := func(table string) (n int) {
-		t.Helper()
-		if err := conn.QueryRowContext(context.Background(), "SELECT count(*) FROM "+table).Scan(&n); err != nil {
+func countRows(t *testing.T, w *writer, table string) (n int) {
+	t.Helper()
+	if err := w.tx.conn.QueryRowContext(t.Context(), "SELECT count(*) FROM "+table).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// pruneAll takes steps until there is nothing left to do.
+func pruneAll(t *testing.T, w *writer) {
+	t.Helper()
+	for range 100 {
+		before := countRows(t, w, "flows")
+		more, err := w.prune()
+		if err != nil {
 			t.Fatal(err)
 		}
-		return n
-	}
-	prune := func() {
-		t.Helper()
-		for range 100 {
-			before := count("flows")
-			more, err := w.prune()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if after := count("flows"); before-after > pruneStep {
-				t.Fatalf("one step deleted %d flows", before-after)
-			}
-			if !more {
-				return
-			}
+		if after := countRows(t, w, "flows"); before-after > pruneStep {
+			t.Fatalf("one step deleted %d flows", before-after)
 		}
-		t.Fatal("pruning has no end")
-	}
-	prune()
-	if n := count("flows"); n != len(flows) {
-		t.Errorf("%d flows are left without Retain, want %d", n, len(flows))
-	}
-	w.cfg.Retain = 30 * 24 * time.Hour
-	prune()
-	for table, want := range map[string]int{"flows": 2, "traffic_servers": 1, "traffic_destinations": 1, "destinations": 1, "totals": 1, "sessions": 1} {
-		if n := count(table); n != want {
-			t.Errorf("%d rows of %s are left, want %d", n, table, want)
+		if !more {
+			return
 		}
 	}
-	if next := w.maintain(); next != maintainEvery {
-		t.Errorf("with nothing to do the next round is in %v", next)
-	}
+	t.Fatal("pruning has no end")
 }
 
 // idleWriter returns a writer on the database without its goroutine.
@@ -275,5 +279,30 @@ func TestTruncateWAL(t *testing.T) {
 	}
 	if err := saveOne(d); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestUndoneDestination: the row number of a destination whose insert was
+// undone, alone or with its whole transaction, is not used again.
+func TestUndoneDestination(t *testing.T) {
+	for name, cause := range map[string]error{"alone": errors.New("refused"), "with the transaction": sqlite3.Error{Code: sqlite3.ErrFull}} {
+		t.Run(name, func(t *testing.T) {
+			d := openTest(t)
+			f := flow.Flow{ID: uuid.New(), ServerID: uuid.New(), Host: "a.example", Port: 443, Opened: time.Now(), Closed: time.Now()}
+			err := d.write(t.Context(), func(t *tx) error {
+				k := newTally(t)
+				return errors.Join(saveFlow(t, k, &f), k.flush(), cause)
+			})
+			if err == nil {
+				t.Fatal("the write was done")
+			}
+			if err := d.SaveBatch(t.Context(), record.Batch{Flows: []flow.Flow{f}}); err != nil {
+				t.Fatal(err)
+			}
+			p, err := d.Destinations(t.Context(), DestinationQuery{Server: f.ServerID})
+			if err != nil || len(p.Items) != 1 || p.Items[0].Flows != 1 {
+				t.Errorf("the destinations are %+v (%v)", p.Items, err)
+			}
+		})
 	}
 }
