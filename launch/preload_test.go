@@ -3,6 +3,7 @@ package launch_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -23,14 +24,19 @@ import (
 type stage struct {
 	proxy *launchtest.Proxy
 	env   []string
-	hold  chan struct{}
+	// held gets a value when the proxy holds a connection.
+	held chan struct{}
 }
 
 const refusalText = "exeat: new_destination probe asked for refused.test:443, which is not in its baseline"
 
 func newStage(t *testing.T) *stage {
 	t.Helper()
-	ca := launchtest.NewAuthority(t)
+	return newStageWith(t, launchtest.NewAuthority(t), launchtest.ProxyConfig{})
+}
+
+func newStageWith(t *testing.T, ca *launchtest.Authority, config launchtest.ProxyConfig) *stage {
+	t.Helper()
 	echo := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if h := r.Header.Get("Proxy-Authorization"); h != "" {
 			t.Errorf("the credential reached the origin with %s %s", r.Method, r.URL)
@@ -38,16 +44,16 @@ func newStage(t *testing.T) *stage {
 		n, _ := io.Copy(io.Discard, r.Body)
 		fmt.Fprintf(w, "%s %s%s %d", r.Method, r.Host, r.RequestURI, n)
 	})
-	s := &stage{hold: make(chan struct{})}
+	s := &stage{held: make(chan struct{}, 8)}
 	secure := launchtest.TLSOrigin(t, ca, echo, "origin.test", "other.test", "192.0.2.7")
-	s.proxy = launchtest.NewProxy(t, launchtest.ProxyConfig{
-		Routes: map[string]string{
-			"origin.test:443": secure, "other.test:443": secure, "origin.test:8443": secure, "192.0.2.7:443": secure,
-			"plain.test:80": launchtest.Origin(t, echo), "held.test:443": secure,
-		},
-		Refuse: map[string]string{"refused.test:443": refusalText},
-		Hold:   map[string]chan struct{}{"held.test:443": s.hold},
-	})
+	config.Routes = map[string]string{
+		"origin.test:443": secure, "other.test:443": secure, "origin.test:8443": secure, "192.0.2.7:443": secure,
+		"plain.test:80": launchtest.Origin(t, echo), "held.test:443": secure,
+	}
+	config.Refuse = map[string]string{"refused.test:443": refusalText}
+	config.Hold = map[string]chan struct{}{"held.test:443": make(chan struct{})}
+	config.Held = func() { s.held <- struct{}{} }
+	s.proxy = launchtest.NewProxy(t, config)
 	preload, err := launch.WritePreload(filepath.Join(t.TempDir(), "da ta"))
 	if err != nil {
 		t.Fatal(err)
@@ -57,7 +63,8 @@ func newStage(t *testing.T) *stage {
 	return s
 }
 
-// script is a program for Node. It has say, which writes a line.
+// script is a program for Node. It has say, which writes a line, and held,
+// which calls back when the proxy holds a connection.
 type script struct {
 	name   string
 	esm    bool
@@ -66,9 +73,14 @@ type script struct {
 	visits []string
 }
 
+const prelude = `
+	const say = (...a) => process.stdout.write(a.join(' ') + '\n');
+	const held = then => process.stdin.once('data', () => { process.stdin.destroy(); then(); });
+`
+
 func (s *stage) run(t *testing.T, node, dir string, sc script) {
 	t.Helper()
-	args := []string{"-e", "const say = (...a) => process.stdout.write(a.join(' ') + '\\n');\n" + sc.source}
+	args := []string{"-e", prelude + sc.source}
 	if sc.esm {
 		args = append([]string{"--input-type=module"}, args...)
 	}
@@ -77,9 +89,22 @@ func (s *stage) run(t *testing.T, node, dir string, sc script) {
 	cmd := exec.CommandContext(ctx, node, args...)
 	cmd.Dir, cmd.Env, cmd.WaitDelay = dir, s.env, time.Second
 	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil {
-		t.Errorf("node: %v\n%s", err, stderr.String())
+	stdin, w := pipe(t)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, &stdout, &stderr
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Run() }()
+	for running := true; running; {
+		select {
+		case <-s.held:
+			if _, err := w.WriteString("held\n"); err != nil {
+				t.Error(err)
+			}
+		case err := <-ended:
+			running = false
+			if err != nil {
+				t.Errorf("node: %v\n%s", err, stderr.String())
+			}
+		}
 	}
 	if got := strings.TrimSuffix(stdout.String(), "\n"); got != sc.want {
 		t.Errorf("standard output:\n got %s\nwant %s\n%s", got, sc.want, stderr.String())
@@ -155,19 +180,19 @@ func scripts() []script {
 			want:   "ERR_EXEAT_PROXY 502 exeat: Bad Gateway (nowhere.test:443)",
 			visits: []string{"CONNECT nowhere.test:443"}},
 		{name: "a time limit while the proxy holds", source: `
-			const r = require('https').get('https://held.test/', { timeout: 300 });
+			const r = require('https').get('https://held.test/', { timeout: 1500 });
 			r.on('timeout', () => { say('timeout'); r.destroy(new Error('mine')); });
 			r.on('error', e => say(e.message));`,
 			want: "timeout\nmine", visits: []string{"CONNECT held.test:443"}},
 		{name: "a time limit set later", source: `
 			const r = require('https').get('https://held.test/');
-			r.setTimeout(300, () => r.destroy(new Error('mine')));
+			r.setTimeout(1500, () => r.destroy(new Error('mine')));
 			r.on('error', e => say(e.message));`,
 			want: "mine", visits: []string{"CONNECT held.test:443"}},
 		{name: "an abort while the proxy holds", source: `
 			const c = new AbortController();
 			require('https').get('https://held.test/', { signal: c.signal }).on('error', e => say(e.name));
-			setTimeout(() => c.abort(), 300);`,
+			held(() => c.abort());`,
 			want: "AbortError", visits: []string{"CONNECT held.test:443"}},
 		{name: "http.get", source: `
 			require('http').get('http://plain.test/a?b', r => { r.setEncoding('utf8'); r.on('data', say); });`,
@@ -199,8 +224,10 @@ func scripts() []script {
 			fetch('https://refused.test/').catch(e => { for (let x = e; x; x = x.cause) if (/403|new_destination/.test(x.message)) return say('refused'); say(e); });`,
 			want: "refused", visits: []string{"CONNECT refused.test:443"}},
 		{name: "fetch aborted", source: `
-			fetch('https://held.test/', { signal: AbortSignal.timeout(300) }).catch(e => { say(e.name); process.exit(0); });`,
-			want: "TimeoutError", visits: []string{"CONNECT held.test:443"}},
+			const c = new AbortController();
+			held(() => c.abort());
+			fetch('https://held.test/', { signal: c.signal }).catch(e => { say(e.name); process.exit(0); });`,
+			want: "AbortError", visits: []string{"CONNECT held.test:443"}},
 		{name: "loopback stays direct", source: `
 			const http = require('http');
 			const server = http.createServer((q, s) => s.end('direct ' + q.url)).listen(0, '127.0.0.1', async () => {
@@ -248,6 +275,108 @@ func TestPreload(t *testing.T) {
 	}
 }
 
+// A team's proxy may be reached over TLS.
+func TestPreloadProxyOverTLS(t *testing.T) {
+	node, _ := launchtest.Node(t)
+	ca := launchtest.NewAuthority(t)
+	newStageWith(t, ca, launchtest.ProxyConfig{Authority: ca}).run(t, node, t.TempDir(), script{
+		source: `
+			require('https').get('https://origin.test/a', r => { r.setEncoding('utf8'); r.on('data', say); r.on('end', async () => {
+				say(await (await fetch('https://other.test/b')).text());
+				require('http').get('http://plain.test/c', r => { r.setEncoding('utf8'); r.on('data', say); });
+			}); });`,
+		want:   "GET origin.test/a 0\nGET other.test/b 0\nGET plain.test/c 0",
+		visits: []string{toOrigin, "CONNECT other.test:443", "GET http://plain.test/c"},
+	})
+}
+
+// fetch over http:// on a Node where the preload does it: absolute form, since
+// a tunnel to port 80 would look like something that is not TLS.
+func TestPreloadFetchInClear(t *testing.T) {
+	node, version := launchtest.Node(t)
+	if !strings.HasPrefix(version, "v20.") {
+		t.Skipf("node %s does it itself, by CONNECT or absolute form", version)
+	}
+	newStage(t).run(t, node, t.TempDir(), script{
+		source: `fetch('http://plain.test/a?b', { method: 'POST', body: 'abc', headers: { 'X-A': '1' } }).then(r => r.text()).then(say).then(() => fetch('http://plain.test/c')).then(r => r.text()).then(say);`,
+		want:   "POST plain.test/a?b 3\nGET plain.test/c 0",
+		visits: []string{"GET http://plain.test/c", "POST http://plain.test/a?b"},
+	})
+}
+
+// Whatever is wrong, the server runs, and standard output is its own.
+func TestPreloadNeverStopsAServer(t *testing.T) {
+	node, _ := launchtest.Node(t)
+	preload, err := launch.WritePreload(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ name, proxy, complaint string }{
+		{"no proxy", "", ""},
+		{"not a URL", "HTTPS_PROXY=::::", "exeat: preload: "},
+		{"a scheme that is not known", "HTTPS_PROXY=socks5://127.0.0.1:1", "exeat: preload: "},
+		{"nobody there", "HTTPS_PROXY=http://a:b@127.0.0.1:1", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			cmd := exec.CommandContext(t.Context(), node, "-e", "console.log('served')")
+			cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "NODE_OPTIONS=--require " + preload, tt.proxy}
+			var stderr bytes.Buffer
+			cmd.Stderr = &stderr
+			out, err := cmd.Output()
+			if err != nil || string(out) != "served\n" {
+				t.Errorf("%q, %v", out, err)
+			}
+			if got := stderr.String(); !strings.HasPrefix(got, tt.complaint) || strings.Count(got, "\n") > 1 || (tt.complaint == "") != (got == "") {
+				t.Errorf("it said %q", got)
+			}
+		})
+	}
+}
+
+func TestWritePreload(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "deep", "data")
+	path, err := launch.WritePreload(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := os.ReadFile("preload.cjs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := func() {
+		t.Helper()
+		again, err := launch.WritePreload(dir)
+		if err != nil || again != path {
+			t.Fatalf("%s, %v; want %s", again, err, path)
+		}
+		got, err := os.ReadFile(path)
+		if err != nil || !bytes.Equal(got, want) {
+			t.Errorf("the content is another: %v", err)
+		}
+		info, err := os.Lstat(path)
+		if err != nil || info.Mode() != 0o600 {
+			t.Errorf("mode %v, %v", info.Mode(), err)
+		}
+		entries, err := os.ReadDir(dir)
+		if err != nil || len(entries) != 1 {
+			t.Errorf("left over: %v, %v", entries, err)
+		}
+	}
+	check()
+	if err := os.WriteFile(path, []byte("process.exit(1)"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	check()
+	elsewhere := filepath.Join(t.TempDir(), "x")
+	if err := errors.Join(os.WriteFile(elsewhere, want, 0o600), os.Remove(path), os.Symlink(elsewhere, path)); err != nil {
+		t.Fatal(err)
+	}
+	check()
+	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("the folder has mode %v, %v", info.Mode(), err)
+	}
+}
+
 func TestPreloadPackages(t *testing.T) {
 	node, _ := launchtest.Node(t)
 	dir := launchtest.Install(t, filepath.Join("testdata", "clients"))
@@ -264,7 +393,7 @@ func TestPreloadPackages(t *testing.T) {
 			want: "asked 502", visits: []string{"GET https://origin.test/a"}},
 		{name: "axios 1.6 told not to use a proxy", source: `require('axios-1.6').get('https://origin.test/a', { proxy: false }).then(r => say(r.data));`,
 			want: "GET origin.test/a 0", visits: []string{toOrigin}},
-		{name: "axios time limit", source: `require('axios-1.6').get('https://held.test/a', { proxy: false, timeout: 300 }).catch(e => say(e.code));`,
+		{name: "axios time limit", source: `require('axios-1.6').get('https://held.test/a', { proxy: false, timeout: 1500 }).catch(e => say(e.code));`,
 			want: "ECONNABORTED", visits: []string{"CONNECT held.test:443"}},
 		{name: "node-fetch 3", esm: true, source: `
 			import fetch from 'node-fetch';
@@ -277,7 +406,7 @@ func TestPreloadPackages(t *testing.T) {
 		{name: "got", esm: true, source: `
 			import got from 'got';
 			say(await got('https://origin.test/a').text());
-			try { await got('https://held.test/', { timeout: { request: 300 }, retry: { limit: 0 } }); } catch (e) { say(e.code); }`,
+			try { await got('https://held.test/', { timeout: { request: 1500 }, retry: { limit: 0 } }); } catch (e) { say(e.code); }`,
 			want: "GET origin.test/a 0\nETIMEDOUT", visits: []string{"CONNECT held.test:443", toOrigin}},
 		{name: "undici", source: `
 			const { fetch, request } = require('undici');

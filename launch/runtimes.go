@@ -159,7 +159,7 @@ func judgeNode(version string) (Reach, string) {
 	case major < 18:
 		return ReachPreload, "http and https come through by the preload; it has no fetch" + left
 	case major > 24, major == 24 && minor >= 5, major == 22 && minor >= 21:
-		return ReachAll, "comes through by NODE_USE_ENV_PROXY, Agents of one's own by the preload" + left
+		return ReachAll, "fetch comes through by NODE_USE_ENV_PROXY, http and https by the preload" + left
 	}
 	return ReachPreload, "http, https and fetch come through by the preload" + left
 }

@@ -1,6 +1,7 @@
 package launchtest
 
 import (
+	"crypto/tls"
 	"encoding/base64"
 	"fmt"
 	"io"
@@ -34,6 +35,7 @@ type Proxy struct {
 	routes map[string]string
 	refuse map[string]string
 	hold   map[string]chan struct{}
+	held   func()
 
 	mu     sync.Mutex
 	visits []Visit
@@ -50,19 +52,32 @@ type ProxyConfig struct {
 	// Hold maps host:port to a channel: the answer waits until it is closed or
 	// the client is gone.
 	Hold map[string]chan struct{}
+	// Held is called when an answer begins to wait. It may be nil.
+	Held func()
+	// Authority makes it a proxy over TLS, at "localhost". Nil: in clear.
+	Authority *Authority
 }
 
 // NewProxy returns a proxy on loopback that serves until the test ends.
 func NewProxy(t testing.TB, c ProxyConfig) *Proxy {
 	t.Helper()
-	p := &Proxy{routes: c.Routes, refuse: c.Refuse, hold: c.Hold}
-	s := httptest.NewServer(p)
+	p := &Proxy{routes: c.Routes, refuse: c.Refuse, hold: c.Hold, held: c.Held}
+	s := httptest.NewUnstartedServer(p)
+	scheme, host := "http://", s.Listener.Addr().String()
+	if c.Authority != nil {
+		s.TLS = &tls.Config{Certificates: []tls.Certificate{c.Authority.Certificate(t, "localhost")}}
+		s.StartTLS()
+		_, port, _ := net.SplitHostPort(host)
+		scheme, host = "https://", net.JoinHostPort("localhost", port)
+	} else {
+		s.Start()
+	}
 	t.Cleanup(func() {
 		s.CloseClientConnections()
 		s.Close()
 		p.open.Wait()
 	})
-	p.URL = "http://" + ProxyUser + ":" + ProxyToken + "@" + s.Listener.Addr().String()
+	p.URL = scheme + ProxyUser + ":" + ProxyToken + "@" + host
 	return p
 }
 
@@ -91,6 +106,9 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		host += ":80"
 	}
 	if held := p.hold[host]; held != nil {
+		if p.held != nil {
+			p.held()
+		}
 		select {
 		case <-held:
 		case <-r.Context().Done():
