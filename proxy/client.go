@@ -46,6 +46,7 @@ type clientConn struct {
 // through, handed on, or refused. Whoever takes the connection over says so;
 // otherwise it is closed here.
 func (c *clientConn) serve() {
+	defer c.p.work.Done()
 	taken := false
 	defer func() {
 		if v := recover(); v != nil {

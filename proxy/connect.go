@@ -11,8 +11,6 @@ import (
 	"github.com/exeat/exeat/policy"
 )
 
-const established = "HTTP/1.1 200 Connection established\r\n\r\n"
-
 const (
 	// serverFirstAfter is how long a client may be silent before we also listen
 	// to the upstream, on ports where it may be the server's turn to speak. It
@@ -111,7 +109,7 @@ func (c *clientConn) listen(s *session) (firstWords, error) {
 	var w firstWords
 	deadline := time.Now().Add(c.p.limits.HelloTimeout)
 	c.conn.SetDeadline(deadline)
-	if _, err := io.WriteString(c.conn, established); err != nil {
+	if _, err := c.conn.Write(c.p.established); err != nil {
 		return w, err
 	}
 	for {
@@ -182,9 +180,9 @@ func (c *clientConn) carry(s *session, words firstWords) {
 	s.ctx = nil
 	s.start()
 	s.p.count.tunnels.Add(1)
-	err := s.pass(s.upstream, c.in, &s.up)
+	_, err := pass(s.upstream, c.in, &s.up)
 	if err == nil && len(words.upstream) > 0 {
-		err = s.pass(c.conn, words.upstream, &s.down)
+		_, err = pass(c.conn, words.upstream, &s.down)
 	}
 	if err != nil {
 		s.abort(flow.EndError)

@@ -25,6 +25,7 @@ func dialer(cfg *Config) func(context.Context, netip.AddrPort) (net.Conn, error)
 		return cfg.Dial
 	}
 	d := &net.Dialer{
+		Timeout:         cfg.Limits.withDefaults().DialTimeout,
 		KeepAliveConfig: keepAlive(),
 		Control: func(_, address string, _ syscall.RawConn) error {
 			return guard(cfg.Guard(), address)
@@ -55,11 +56,11 @@ func guard(g *policy.Guard, address string) error {
 // dialAny connects to the first of addrs that answers, with a head start for
 // the earlier ones, all within DialTimeout.
 func (p *Proxy) dialAny(ctx context.Context, addrs []netip.Addr, port uint16) (net.Conn, error) {
+	if len(addrs) == 1 && p.cfg.Dial == nil {
+		return p.dial(ctx, netip.AddrPortFrom(addrs[0], port)) // which has the timeout itself
+	}
 	ctx, cancel := context.WithTimeout(ctx, p.limits.DialTimeout)
 	defer cancel()
-	if len(addrs) == 1 {
-		return p.dial(ctx, netip.AddrPortFrom(addrs[0], port))
-	}
 	return (&race{dial: p.dial, port: port, results: make(chan attempt, len(addrs))}).run(ctx, addrs)
 }
 

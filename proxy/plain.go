@@ -322,9 +322,7 @@ func (c *countedStream) Read(b []byte) (int, error) {
 }
 
 func (c *countedStream) Write(b []byte) (int, error) {
-	n, err := c.ReadWriteCloser.Write(b)
-	c.s.up.Add(int64(n))
-	return n, err
+	return pass(c.ReadWriteCloser, b, &c.s.up)
 }
 
 // CloseWrite passes a half-close on.

@@ -10,8 +10,10 @@ import (
 	"github.com/exeat/exeat/flow"
 )
 
-// stream is one direction of a tunnel.
+// stream is one direction of a tunnel. It is part of its session, for there are
+// many of them and most are idle.
 type stream struct {
+	reader   bareReader
 	s        *session
 	src, dst net.Conn
 	count    *atomic.Int64
@@ -21,10 +23,13 @@ type stream struct {
 // relay starts both directions. The one that ends last ends the session.
 func (s *session) relay() {
 	s.carrying.Store(2)
-	up := &stream{s: s, src: s.client, dst: s.upstream, count: &s.up, end: flow.EndClient}
-	down := &stream{s: s, src: s.upstream, dst: s.client, count: &s.down, end: flow.EndServer}
-	s.p.work.Go(up.run)
-	s.p.work.Go(down.run)
+	s.streams = [2]stream{
+		{s: s, src: s.client, dst: s.upstream, count: &s.up, end: flow.EndClient},
+		{s: s, src: s.upstream, dst: s.client, count: &s.down, end: flow.EndServer},
+	}
+	s.p.work.Add(2)
+	go s.streams[0].run()
+	go s.streams[1].run()
 }
 
 // run carries one direction until it ends, and passes the end on.
@@ -43,6 +48,7 @@ func (t *stream) run() {
 
 // leave ends the session if this was its last direction.
 func (t *stream) leave() {
+	defer t.s.p.work.Done()
 	if v := recover(); v != nil {
 		t.s.p.panicked(v)
 		t.s.abort(flow.EndError)
@@ -71,11 +77,13 @@ func reset(c net.Conn) {
 	}
 }
 
-// pass writes bytes that were read already.
-func (s *session) pass(dst net.Conn, b []byte, count *atomic.Int64) error {
+// pass writes bytes that were read already. They are counted first: the other
+// side may have acted on them before the write returns.
+func pass(dst io.Writer, b []byte, count *atomic.Int64) (int, error) {
+	count.Add(int64(len(b)))
 	n, err := dst.Write(b)
-	count.Add(int64(n))
-	return err
+	count.Add(int64(n - len(b)))
+	return n, err
 }
 
 // copyPlain is the way of connections that aren't bare TCP, such as a client
@@ -86,7 +94,7 @@ func (t *stream) copyPlain() error {
 	for {
 		n, err := t.src.Read(buf.b)
 		if n > 0 {
-			if err := t.s.pass(t.dst, buf.b[:n], t.count); err != nil {
+			if _, err := pass(t.dst, buf.b[:n], t.count); err != nil {
 				return err
 			}
 		}

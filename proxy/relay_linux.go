@@ -14,7 +14,7 @@ import (
 const (
 	// bulkAfter is how many reads in a row must have filled their buffer before
 	// a direction is taken for bulk and spliced.
-	bulkAfter = 8
+	bulkAfter = 4
 	// bulkLeast is the average of bytes a splice must move to be worth its
 	// system calls; below it the direction goes back to copying.
 	bulkLeast = 16 << 10
@@ -83,8 +83,8 @@ func (t *stream) copy() error {
 	if err != nil {
 		return err
 	}
-	r := &bareReader{raw: raw, pool: &t.s.p.buffers}
-	r.try = r.readNow
+	r := &t.reader
+	r.raw, r.pool, r.try = raw, &t.s.p.buffers, r.readNow
 	dst, canSplice := t.dst.(*net.TCPConn)
 	full := 0
 	for {
@@ -98,7 +98,7 @@ func (t *stream) copy() error {
 		if full++; n < len(buf.b) {
 			full = 0
 		}
-		err = t.s.pass(t.dst, buf.b[:n], t.count)
+		_, err = pass(t.dst, buf.b[:n], t.count)
 		r.pool.putCopying(buf)
 		if err != nil {
 			return err

@@ -9,6 +9,9 @@ type pipes struct{}
 
 func (*pipes) close() {}
 
+// bareReader is for Linux as well.
+type bareReader struct{}
+
 // copy carries the direction's bytes until src ends (nil) or something fails.
 func (t *stream) copy() error { return t.copyPlain() }
 

@@ -28,8 +28,11 @@ type Proxy struct {
 	count    *counters
 	plain    *plain
 	buffers  buffers
-	pipes    pipes
-	cuts     atomic.Int64 // how often Cut was called
+	// established is the answer that opens a tunnel, as bytes: a string would
+	// be copied for each.
+	established []byte
+	pipes       pipes
+	cuts        atomic.Int64 // how often Cut was called
 
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{}
@@ -47,7 +50,8 @@ func New(cfg Config) (*Proxy, error) {
 	}
 	p := &Proxy{
 		cfg: cfg, limits: cfg.Limits.withDefaults(), dial: dialer(&cfg), count: newCounters(),
-		listeners: make(map[net.Listener]struct{}), done: make(chan struct{}),
+		established: []byte("HTTP/1.1 200 Connection established\r\n\r\n"),
+		listeners:   make(map[net.Listener]struct{}), done: make(chan struct{}),
 	}
 	p.accounts.all = make(map[identity.ID]*account)
 	p.lobby.max = p.limits.Waiting
@@ -147,7 +151,8 @@ func (p *Proxy) welcome(conn net.Conn, server identity.ID) {
 	if out := p.lobby.enter(c); out != nil {
 		p.evict(out)
 	}
-	p.work.Go(c.serve)
+	p.work.Add(1)
+	go c.serve()
 }
 
 // evict closes a connection that was taken out of the lobby.

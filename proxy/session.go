@@ -41,6 +41,7 @@ type session struct {
 	up, down atomic.Int64
 	half     atomic.Bool  // one side has closed
 	carrying atomic.Int32 // directions that still carry
+	streams  [2]stream
 
 	// The sweeper's own: the bytes it last saw, and since when.
 	swept int64

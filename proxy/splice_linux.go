@@ -10,12 +10,13 @@ import (
 )
 
 const (
-	// maxPipes bounds the pipes of all tunnels together: an unprivileged
-	// process may have 64 MiB in pipes by default, and one that has reached
-	// that gets pipes of one page.
-	maxPipes = 128
-	// pipeSize is what a pipe holds and one splice moves at most.
-	pipeSize = 256 << 10
+	// maxPipes bounds the pipes of all tunnels together: an unprivileged user
+	// may have 64 MiB in pipes by default, and one who has reached that gets
+	// pipes of a page or two. Who finds no pipe copies.
+	maxPipes = 48
+	// pipeSize is what a pipe holds and one splice moves at most. A quarter of
+	// it cost a fifth more processor time a byte.
+	pipeSize = 1 << 20
 	// idlePipes is how many pipes are kept for the next use.
 	idlePipes = 16
 )

@@ -163,8 +163,8 @@ func TestConfirm(t *testing.T) {
 			if f.Reason != test.reason || f.Verdict != flow.Refused || f.End != flow.EndRefused {
 				t.Errorf("%s for %s, end %s", f.Verdict, f.Reason, f.End)
 			}
-			if received, conns := origin.Received(); received != 0 || conns != 1 {
-				t.Errorf("the origin got %d bytes on %d connections", received, conns)
+			if received, _ := origin.Received(); received != 0 {
+				t.Errorf("the origin got %d bytes", received)
 			}
 			if len(s.Journal.WaitOpened(t, 0)) != 0 {
 				t.Error("reported as open")
