@@ -21,7 +21,7 @@ type family struct {
 	signals chan os.Signal
 	done    chan struct{} // closed when the child ended
 	stopped chan struct{} // closed when no signal will be passed on any more
-	guard   *os.File      // the guard's standard input; nil without a guard
+	guard   *guard        // nil without a guard
 }
 
 func newFamily(cmd *exec.Cmd) *family {
@@ -105,20 +105,20 @@ func (f *family) wait() error {
 // close gives signals and thread back.
 func (f *family) close() {
 	signal.Stop(f.signals)
-	if f.guard != nil {
-		// A line tells the guard that all is well; only an end of file without
-		// one means that we died.
-		_, _ = f.guard.WriteString("\n")
-		_ = f.guard.Close()
-	}
+	f.guard.dismiss()
 	runtime.UnlockOSThread()
 }
 
-// startGuard starts a shell that kills the process group when this process is
-// gone without having said goodbye. The parent-death signal reaches only the
-// direct child, but with npx the server is a grandchild. Where there is no
-// shell there is no guard.
-func startGuard(group int) *os.File {
+// guard is a shell that kills the process group when this process is gone
+// without having dismissed it. The parent-death signal reaches only the direct
+// child, but with npx the server is a grandchild.
+type guard struct {
+	shell *exec.Cmd
+	alive *os.File // ends for the shell when this process does
+}
+
+// startGuard returns nil where there is no shell: then there is no guard.
+func startGuard(group int) *guard {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil
@@ -134,8 +134,17 @@ func startGuard(group int) *os.File {
 		_ = w.Close()
 		return nil
 	}
-	go func() { _ = cmd.Wait() }()
-	return w
+	return &guard{shell: cmd, alive: w}
+}
+
+// dismiss ends the guard before it could see an end of file.
+func (g *guard) dismiss() {
+	if g == nil {
+		return
+	}
+	_ = g.shell.Process.Kill()
+	_ = g.shell.Wait()
+	_ = g.alive.Close()
 }
 
 // replace makes file's descriptor another name of with.
