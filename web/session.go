@@ -123,7 +123,7 @@ func (g *gate) open(ctx context.Context, kind store.SessionKind, label string, l
 		return store.Session{}, "", fmt.Errorf("web: session id: %w", err)
 	}
 	s := store.Session{ID: id, Hash: hashOf(secret), Kind: kind, Label: label,
-		Created: now, Seen: now.Truncate(time.Minute), Expires: now.Add(life)}
+		Created: now, Seen: now, Expires: now.Add(life)}
 	if err := g.sessions.PutSession(ctx, s); err != nil {
 		return store.Session{}, "", fmt.Errorf("web: keep the session: %w", err)
 	}
