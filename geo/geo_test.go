@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,6 +23,22 @@ import (
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// Close waits for the decoding that Open began, even if nobody asked anything.
+func TestCloseWaits(t *testing.T) {
+	d, err := Open(Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-d.ready:
+	default:
+		t.Error("the decoding goes on after Close")
+	}
+}
 
 func open(t testing.TB, cfg Config) *DB {
 	t.Helper()
@@ -37,9 +54,24 @@ func open(t testing.TB, cfg Config) *DB {
 	return d
 }
 
+// shared has the bundled data, decoded once: under the race detector that takes
+// a while.
+var shared = sync.OnceValues(func() (*DB, error) {
+	return Open(Config{Logger: slog.New(slog.DiscardHandler)})
+})
+
+func bundledDB(t testing.TB) *DB {
+	t.Helper()
+	d, err := shared()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
 // The bundled data says of well-known networks what everybody knows.
 func TestBundled(t *testing.T) {
-	d := open(t, Config{Logger: slog.New(slog.DiscardHandler)})
+	d := bundledDB(t)
 	for _, tc := range []struct {
 		addr, what string
 		asn        uint32
@@ -63,7 +95,7 @@ func TestBundled(t *testing.T) {
 }
 
 func TestNoPlace(t *testing.T) {
-	d := open(t, Config{})
+	d := bundledDB(t)
 	for _, addr := range []string{
 		"10.0.0.1", "172.16.0.1", "192.168.1.1", "127.0.0.1", "169.254.169.254", "224.0.0.1", "255.255.255.255", "0.0.0.0",
 		"::", "::1", "fe80::1", "fd00::1", "ff02::1", "::ffff:10.0.0.1",
@@ -105,7 +137,7 @@ func TestDamagedBundle(t *testing.T) {
 }
 
 func TestInfo(t *testing.T) {
-	i := open(t, Config{}).Info()
+	i := bundledDB(t).Info()
 	if !i.Bundled || i.Date != "2026-06-17" || !strings.Contains(i.Attribution, "DB-IP") || !strings.Contains(i.Licences, "CC BY 4.0") ||
 		i.AttributionURL != "https://db-ip.com/" {
 		t.Errorf("%+v", i)
@@ -129,14 +161,14 @@ func TestBundledIsTheCSV(t *testing.T) {
 	if dir == "" {
 		t.Skip("EXEAT_GEO_CSV doesn't name the folder with the CSV files that the data was built from")
 	}
-	d := open(t, Config{})
+	d := bundledDB(t)
 	for _, family := range []string{"ipv4", "ipv6"} {
 		networks := readRows(t, filepath.Join(dir, "asn-"+family+".csv"))
 		countries := readRows(t, filepath.Join(dir, "asn-country-"+family+".csv"))
 		seed := uint64(time.Now().UnixNano())
 		t.Logf("%s: %d and %d rows, seed %d", family, len(networks), len(countries), seed)
 		random := rand.New(rand.NewPCG(seed, 1))
-		for range 40 {
+		for range 25 {
 			for _, addr := range sampleAddrs(random, networks, countries) {
 				want := flow.Place{}
 				if row := lastWith(networks, addr); row != nil {
@@ -214,7 +246,7 @@ func lastWith(rows []csvRow, addr netip.Addr) *csvRow {
 }
 
 func TestPlaceAllocatesNothing(t *testing.T) {
-	d := open(t, Config{})
+	d := bundledDB(t)
 	addr := netip.MustParseAddr("8.8.8.8")
 	if n := testing.AllocsPerRun(100, func() { d.Place(addr) }); n != 0 {
 		t.Errorf("%v allocations", n)
@@ -222,7 +254,7 @@ func TestPlaceAllocatesNothing(t *testing.T) {
 }
 
 func BenchmarkPlace(b *testing.B) {
-	d := open(b, Config{})
+	d := bundledDB(b)
 	var v4, v6 []netip.Addr
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 1 << 14 {

@@ -15,12 +15,8 @@ import (
 // ErrMalformed is wrapped by every error about a file that isn't one of ours.
 var ErrMalformed = errors.New("malformed address table")
 
-const (
-	// maxPayload bounds the memory that a file can ask for.
-	maxPayload = 64 << 20
-	// likelyPayload spares the growing of a buffer: the bundled file has 5.9 MB.
-	likelyPayload = 8 << 20
-)
+// maxPayload bounds the memory that a file can ask for.
+const maxPayload = 64 << 20
 
 // ReadDate returns the date of a file without decoding the rest.
 func ReadDate(r io.Reader) (string, error) { return readHeader(bufio.NewReader(r)) }
@@ -66,12 +62,16 @@ func Decode(r io.Reader) (*Table, error) {
 
 // unpack reads a gzip stream to its end, checksum included.
 func unpack(r io.Reader) ([]byte, error) {
-	z, err := gzip.NewReader(r)
+	packed, err := io.ReadAll(io.LimitReader(r, maxPayload))
+	if err != nil {
+		return nil, err
+	}
+	z, err := gzip.NewReader(bytes.NewReader(packed))
 	if err != nil {
 		return nil, err
 	}
 	var b bytes.Buffer
-	b.Grow(likelyPayload)
+	b.Grow(3 * len(packed)) // what tables unpack to: growing step by step costs more
 	if _, err := b.ReadFrom(io.LimitReader(z, maxPayload)); err != nil {
 		return nil, err
 	}
