@@ -3,6 +3,7 @@
 package launch
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -124,7 +125,8 @@ func startGuard(group int) *guard {
 		return nil
 	}
 	defer r.Close()
-	cmd := exec.Command("/bin/sh", "-c", `read -r _ || kill -s KILL -- "-$1"`, "exeat-guard", strconv.Itoa(group))
+	// No context: it must outlive whatever is cancelled.
+	cmd := exec.CommandContext(context.Background(), "/bin/sh", "-c", `read -r _ || kill -s KILL -- "-$1"`, "exeat-guard", strconv.Itoa(group))
 	cmd.Env = []string{}
 	cmd.Dir = "/"
 	cmd.Stdin = r

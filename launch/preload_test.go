@@ -128,6 +128,10 @@ const toOrigin = "CONNECT origin.test:443"
 
 // scripts need nothing but Node.
 func scripts() []script {
+	return slices.Concat(agentScripts(), failureScripts(), clearScripts(), fetchScripts(), placeScripts())
+}
+
+func agentScripts() []script {
 	return []script{
 		{name: "https.get", source: `
 			require('https').get('https://origin.test/a', r => { r.setEncoding('utf8'); r.on('data', say); });`,
@@ -173,6 +177,11 @@ func scripts() []script {
 		{name: "ALPN is the server's choice", source: `
 			require('https').get('https://origin.test/', { ALPNProtocols: ['http/1.1'] }, r => { say(r.socket.alpnProtocol, r.socket.servername, r.socket.authorized); r.resume(); });`,
 			want: "http/1.1 origin.test true", visits: []string{toOrigin}},
+	}
+}
+
+func failureScripts() []script {
+	return []script{
 		{name: "refused", source: `
 			require('https').get('https://refused.test/').on('error', e => say(e.code, e.statusCode, e.reason, e.message));`,
 			want:   "ERR_EXEAT_REFUSED 403 new_destination " + refusalText + " (refused.test:443)",
@@ -196,6 +205,11 @@ func scripts() []script {
 			require('https').get('https://held.test/', { signal: c.signal }).on('error', e => say(e.name));
 			held(() => c.abort());`,
 			want: "AbortError", visits: []string{"CONNECT held.test:443"}},
+	}
+}
+
+func clearScripts() []script {
+	return []script{
 		{name: "http.get", source: `
 			require('http').get('http://plain.test/a?b', r => { r.setEncoding('utf8'); r.on('data', say); });`,
 			want: "GET plain.test/a?b 0", visits: []string{"GET http://plain.test/a?b"}},
@@ -218,6 +232,11 @@ func scripts() []script {
 				let s = r.req.reusedSocket + ' '; r.setEncoding('utf8'); r.on('data', d => s += d); r.on('end', () => done(s)); }).on('error', failed));
 			(async () => { for (const p of ['/1', '/2']) say(await get(p)); })();`,
 			want: "false GET plain.test/1 0\ntrue GET plain.test/2 0", visits: []string{"GET http://plain.test/1", "GET http://plain.test/2"}},
+	}
+}
+
+func fetchScripts() []script {
+	return []script{
 		{name: "fetch", source: `fetch('https://origin.test/a').then(r => r.text()).then(say);`,
 			want: "GET origin.test/a 0", visits: []string{toOrigin}},
 		{name: "fetch with a body", source: `fetch('https://origin.test/a', { method: 'POST', body: new Uint8Array(2000000) }).then(r => r.text()).then(say);`,
@@ -230,6 +249,11 @@ func scripts() []script {
 			held(() => c.abort());
 			fetch('https://held.test/', { signal: c.signal }).catch(e => { say(e.name); process.exit(0); });`,
 			want: "AbortError", visits: []string{"CONNECT held.test:443"}},
+	}
+}
+
+func placeScripts() []script {
+	return []script{
 		{name: "loopback stays direct", source: `
 			const http = require('http');
 			const server = http.createServer((q, s) => s.end('direct ' + q.url)).listen(0, '127.0.0.1', async () => {

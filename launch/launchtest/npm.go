@@ -69,7 +69,7 @@ func install(t testing.TB, dir string, manifest []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer os.RemoveAll(work)
+	defer func() { _ = os.RemoveAll(work) }()
 	if err := os.WriteFile(filepath.Join(work, "package.json"), manifest, 0o644); err != nil {
 		t.Fatal(err)
 	}
