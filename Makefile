@@ -22,7 +22,7 @@ TOOL := $(GO) tool -modfile=tools/go.mod
 help: ## show this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 	@echo
-	@echo '  ARGS="…" goes to exeat (run, demo), PKG=./proxy narrows (test, bench, fuzz), FUZZTIME=5m lengthens.'
+	@echo '  ARGS="…" goes to the program (run, demo, bench), PKG=./proxy narrows (test, micro, fuzz), FUZZTIME=5m lengthens.'
 
 .PHONY: build
 build: ## build bin/exeat
@@ -43,6 +43,9 @@ setup: ## install what the tests need and is missing (Debian)
 .PHONY: test
 test: setup ## all tests, with the race detector
 	$(GO) test -race -shuffle=on -timeout $(TIMEOUT) $(PKG)
+ifeq ($(PKG),./...)
+	cd bench && $(GO) test -shuffle=on -timeout $(TIMEOUT) ./...
+endif
 
 .PHONY: check
 check: fmt vet lint ## format, vet and lint: nothing is changed
@@ -55,17 +58,23 @@ fmt: ## fail if gofmt would change a file
 .PHONY: vet
 vet: ## go vet
 	$(GO) vet ./...
+	cd bench && $(GO) vet ./...
 
 .PHONY: lint
 lint: ## golangci-lint, built from tools/go.mod (minutes the first time)
 	$(TOOL) golangci-lint run
+	cd bench && $(GO) tool -modfile=../tools/go.mod golangci-lint run --config ../.golangci.yml
 
 .PHONY: vuln
 vuln: ## known vulnerabilities that are reached
 	$(TOOL) govulncheck ./...
 
 .PHONY: bench
-bench: ## all benchmarks
+bench: build ## the load benchmark: one table against a bare relay (ten minutes)
+	cd bench && $(GO) run . $(ARGS)
+
+.PHONY: micro
+micro: ## the Go benchmarks of the packages
 	$(GO) test -run '^$$' -bench . -benchmem -timeout 60m $(PKG)
 
 .PHONY: fuzz
