@@ -60,7 +60,7 @@ func (in *inbox) add(a detect.Alert) (*slot, bool) {
 		return s, false
 	}
 	if in.families[detect.Key{Server: a.ServerID, Kind: a.Kind}] >= maxFamilies {
-		a.Family = "*"
+		a.Family = detect.AllFamilies
 		if s, ok := in.byKey[a.Key()]; ok {
 			return s, false
 		}
@@ -178,11 +178,13 @@ func (in *inbox) takeDirty() []detect.Alert {
 	return alerts
 }
 
-// located are the kinds whose alerts were raised before an address was known,
-// or may have been.
-var located = [...]detect.Kind{
-	detect.NewDestination, detect.RiskyDestination, detect.IPLiteral,
-	detect.SNIMismatch, detect.NoSNI, detect.NotTLS, detect.HiddenName,
+// located returns the kinds whose alerts were raised before an address was
+// known, or may have been.
+func located() [7]detect.Kind {
+	return [...]detect.Kind{
+		detect.NewDestination, detect.RiskyDestination, detect.IPLiteral,
+		detect.SNIMismatch, detect.NoSNI, detect.NotTLS, detect.HiddenName,
+	}
 }
 
 // locate names the network in the alerts of flows whose address has become
@@ -202,10 +204,10 @@ func (in *inbox) locate(flows []flow.Flow) {
 
 func (in *inbox) locateOne(f *flow.Flow) {
 	family := detect.Family(f.Host)
-	for _, kind := range located {
+	for _, kind := range located() {
 		s, ok := in.byKey[detect.Key{Server: f.ServerID, Kind: kind, Family: family}]
 		if ok && s.alert.Place != f.Place && slices.Contains(s.alert.Flows, f.ID) {
-			s.alert = s.alert.WithPlace(f.Place)
+			s.alert = s.alert.Located(f.IP, f.Place)
 			in.dirty[s] = struct{}{}
 		}
 	}

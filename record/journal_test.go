@@ -233,8 +233,8 @@ func TestAlarmIsOnDiskBeforeItReturns(t *testing.T) {
 	go func() { returned <- r.journal.Alarm(t.Context(), f, flow.ReasonRiskyDestination) }()
 	<-r.store.held
 	select {
-	case <-returned:
-		t.Fatal("Alarm returned while its alert was still being written")
+	case err := <-returned:
+		t.Fatal("Alarm returned while its alert was still being written:", err)
 	default:
 	}
 	close(r.store.hold)

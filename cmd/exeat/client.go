@@ -13,6 +13,7 @@ import (
 	"os"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/exeat/exeat/web"
 )
@@ -31,7 +32,7 @@ type client struct {
 var errNoDaemon = errors.New("no daemon is running for this data directory")
 
 // connect returns a client of the running daemon, or errNoDaemon.
-func connect(cfg *config) (*client, error) {
+func connect(ctx context.Context, cfg *config) (*client, error) {
 	if base := os.Getenv("EXEAT_URL"); base != "" {
 		u, err := url.Parse(base)
 		if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
@@ -44,7 +45,7 @@ func connect(cfg *config) (*client, error) {
 		return &client{http: &http.Client{}, base: strings.TrimSuffix(base, "/"), token: token, close: noClose}, nil
 	}
 	path := cfg.socketPath()
-	conn, err := net.Dial("unix", path)
+	conn, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "unix", path)
 	if err != nil {
 		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
 			return nil, errNoDaemon
@@ -67,8 +68,8 @@ func connect(cfg *config) (*client, error) {
 func noClose() error { return nil }
 
 // need turns errNoDaemon into words for a command that can't do without.
-func need(cfg *config) (*client, error) {
-	c, err := connect(cfg)
+func need(ctx context.Context, cfg *config) (*client, error) {
+	c, err := connect(ctx, cfg)
 	if errors.Is(err, errNoDaemon) {
 		return nil, try(fmt.Errorf("%w (%s)", err, cfg.Data), "exeat serve")
 	}
@@ -148,21 +149,22 @@ func (c *client) send(ctx context.Context, method, path string, in any) (*http.R
 // each calls do for every item of a paged listing until limit items were seen
 // (0: all of them).
 func each[T any](ctx context.Context, c *client, path string, query url.Values, limit int, do func(T) error) error {
-	seen := 0
-	for {
+	for left := limit; ; {
 		var page web.List[T]
 		if err := c.call(ctx, http.MethodGet, path+"?"+query.Encode(), nil, &page); err != nil {
 			return err
 		}
+		last := page.Next == ""
+		if limit > 0 && left <= len(page.Items) {
+			page.Items, last = page.Items[:left], true
+		}
+		left -= len(page.Items)
 		for _, item := range page.Items {
 			if err := do(item); err != nil {
 				return err
 			}
-			if seen++; seen == limit {
-				return nil
-			}
 		}
-		if page.Next == "" {
+		if last {
 			return nil
 		}
 		query.Set("cursor", page.Next)

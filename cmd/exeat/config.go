@@ -85,6 +85,21 @@ func (o option) env() string {
 	return "EXEAT_" + strings.ToUpper(strings.ReplaceAll(o.key, ".", "_"))
 }
 
+// override sets the option from the environment, and then from its flag.
+func (o option) override(getenv func(string) string, flags *pflag.FlagSet) error {
+	if v := getenv(o.env()); v != "" {
+		if err := o.value.Set(v); err != nil {
+			return fmt.Errorf("%s: %w", o.env(), err)
+		}
+	}
+	if f := flags.Lookup(o.flag()); f != nil && f.Changed {
+		if err := o.value.Set(f.Value.String()); err != nil {
+			return fmt.Errorf("--%s: %w", o.flag(), err)
+		}
+	}
+	return nil
+}
+
 // options lists every leaf of c but data, which is a global flag of its own.
 func (c *config) options() []option {
 	return []option{
@@ -153,15 +168,8 @@ func loadConfig(path string, getenv func(string) string, flags *pflag.FlagSet) (
 	}
 	options := append(c.options(), option{key: "data", value: (*text)(&c.Data)})
 	for _, o := range options {
-		if v := getenv(o.env()); v != "" {
-			if err := o.value.Set(v); err != nil {
-				return nil, fmt.Errorf("%s: %w", o.env(), err)
-			}
-		}
-		if f := flags.Lookup(o.flag()); f != nil && f.Changed {
-			if err := o.value.Set(f.Value.String()); err != nil {
-				return nil, fmt.Errorf("--%s: %w", o.flag(), err)
-			}
+		if err := o.override(getenv, flags); err != nil {
+			return nil, err
 		}
 	}
 	data, err := expandHome(c.Data)

@@ -282,7 +282,9 @@ func (d *daemon) closeRooms(ctx context.Context) {
 		}
 	}
 	if d.resolver != nil {
-		d.resolver.Close()
+		if err := d.resolver.Close(); err != nil {
+			d.log.Debug("closing the resolver", "err", err)
+		}
 	}
 	if d.geo != nil {
 		_ = d.geo.Close() // read-only files

@@ -127,7 +127,7 @@ func newDemo(ctx context.Context, cfg *config, stdout, stderr io.Writer) (d *dem
 	}
 	d.caFile = filepath.Join(cfg.Data, "demo-ca.pem")
 	if err = os.WriteFile(d.caFile, d.world.Authority().PEM(), 0o600); err == nil {
-		d.client, err = need(cfg)
+		d.client, err = need(ctx, cfg)
 	}
 	if err != nil {
 		d.close(ctx)

@@ -106,7 +106,7 @@ func checkData(cfg *config) finding {
 
 // checkDaemon asks the daemon how it is, and knocks at its doors.
 func checkDaemon(ctx context.Context, cfg *config) []finding {
-	c, err := connect(cfg)
+	c, err := connect(ctx, cfg)
 	if err != nil {
 		return []finding{{Check: "daemon", State: stateFail, Detail: err.Error(), Try: "exeat serve"}}
 	}
@@ -195,7 +195,7 @@ func checkDNS(ctx context.Context, cfg *config) finding {
 	if err != nil {
 		return finding{Check: "dns", State: stateFail, Detail: err.Error(), Try: "set dns.upstream"}
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }() // idle connections only
 	start := time.Now()
 	if _, err := r.Resolve(ctx, probeName); err != nil {
 		f.State, f.Detail, f.Try = stateWarn, fmt.Sprintf("%s does not resolve: %v", probeName, err), "exeat serve --dns-upstream HOST:PORT"

@@ -40,7 +40,7 @@ func (d *daemon) openWeb(context.Context) error {
 		ProxyURL: proxyURL, PublicURL: public, Hosts: d.hosts(),
 		Inside: d.launched.inside, SelfAccess: d.selfAccess,
 		Launched: d.launched.add,
-		Version:  version(),
+		LearnFor: time.Duration(d.cfg.Learn.Window), Version: version(),
 		Listen: map[string]string{
 			"proxy": d.proxyListener.Addr().String(), "web": d.webListener.Addr().String(),
 			"socket": d.cfg.socketPath(),

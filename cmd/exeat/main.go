@@ -70,10 +70,11 @@ func report(err error, stderr io.Writer) int {
 	if err == nil {
 		return exitOK
 	}
-	status := exitError(exitFailed)
-	if errors.As(err, &status) && err == error(status) {
-		return int(status)
+	if silent, ok := err.(exitError); ok { //nolint:errorlint // on its own, not joined with words
+		return int(silent)
 	}
+	status := exitError(exitFailed)
+	errors.As(err, &status)
 	fmt.Fprintf(stderr, "exeat: %s\n", clean(err.Error()))
 	var h *hint
 	if errors.As(err, &h) {

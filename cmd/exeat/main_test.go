@@ -72,7 +72,7 @@ func startServe(t *testing.T, data string, args ...string) *served {
 	if s.proxy == "" {
 		t.Fatalf("exeat serve did not come up: %v\n%s", <-s.ended, stderr.String())
 	}
-	s.client, err = need(s.cfg)
+	s.client, err = need(t.Context(), s.cfg)
 	must(t, err)
 	t.Cleanup(func() { s.stop(t) })
 	return s

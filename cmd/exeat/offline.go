@@ -23,7 +23,7 @@ import (
 // reading returns a client for a listing: of the daemon if one runs, otherwise
 // of the store itself, read-only, through the very same API.
 func reading(ctx context.Context, cfg *config) (*client, error) {
-	c, err := connect(cfg)
+	c, err := connect(ctx, cfg)
 	if !errors.Is(err, errNoDaemon) {
 		return c, err
 	}

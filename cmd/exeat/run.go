@@ -41,7 +41,7 @@ func (a *app) runCommand() *cobra.Command {
 			if solo {
 				return runSolo(cmd.Context(), cfg, args[0], mode, args[1:], cmd.ErrOrStderr())
 			}
-			c, err := need(cfg)
+			c, err := need(cmd.Context(), cfg)
 			if err != nil {
 				return err
 			}
@@ -130,7 +130,7 @@ func runSolo(ctx context.Context, cfg *config, name, mode string, command []stri
 		return err
 	}
 	defer d.stop(context.WithoutCancel(ctx))
-	c, err := need(cfg)
+	c, err := need(ctx, cfg)
 	if err != nil {
 		return err
 	}
@@ -150,7 +150,7 @@ func (a *app) envCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			c, err := need(cfg)
+			c, err := need(cmd.Context(), cfg)
 			if err != nil {
 				return err
 			}

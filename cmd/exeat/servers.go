@@ -289,7 +289,7 @@ func (a *app) acting(do withClient) func(*cobra.Command, []string) error {
 		if err != nil {
 			return err
 		}
-		c, err := need(cfg)
+		c, err := need(cmd.Context(), cfg)
 		if err != nil {
 			return err
 		}

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -80,7 +80,7 @@ func (w *World) startOrigin(ctx context.Context) error {
 	w.origin = &http.Server{
 		Handler: http.HandlerFunc(w.answer), ReadHeaderTimeout: 5 * time.Second,
 		// A tunnel that is refused after the dial ends here as a failed handshake.
-		ErrorLog: log.New(io.Discard, "", 0),
+		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug),
 	}
 	w.done.Go(func() { _ = w.origin.Serve(tls.NewListener(w.listener, config)) }) // ends by Close
 	return nil
