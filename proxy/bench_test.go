@@ -12,6 +12,8 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -143,7 +145,9 @@ func open(addr, head string, hello, buf []byte) (*net.TCPConn, error) {
 func reportCPU(b *testing.B) func() {
 	used := func() int64 {
 		var u syscall.Rusage
-		syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+			b.Error(err)
+		}
 		return u.Utime.Nano() + u.Stime.Nano()
 	}
 	before := used()
@@ -228,37 +232,36 @@ func BenchmarkBulk(b *testing.B) {
 		b.Run(strconv.Itoa(tunnels), func(b *testing.B) {
 			eachRelay(b, origin, func(b *testing.B, addr, head string, hello []byte) {
 				b.SetBytes(1 << 20)
-				jobs := make(chan bool)
-				done := make(chan error, tunnels)
-				for range tunnels {
-					go func() {
-						buf := make([]byte, 1<<20)
-						conn, err := open(addr, head, hello, buf)
-						if err == nil {
-							defer conn.Close()
-							for range jobs {
-								if _, err = io.ReadFull(conn, buf); err != nil {
-									break
-								}
-							}
-						}
-						done <- err
-					}()
-				}
 				defer reportCPU(b)()
 				b.ResetTimer()
-				for range b.N {
-					jobs <- true
-				}
-				close(jobs)
-				for range tunnels {
-					if err := <-done; err != nil {
-						b.Error(err)
-					}
-				}
+				download(b, tunnels, func() (*net.TCPConn, error) { return open(addr, head, hello, make([]byte, 8192)) })
 			})
 		})
 	}
+}
+
+// download reads b.N megabytes, shared out between tunnels.
+func download(b *testing.B, tunnels int, open func() (*net.TCPConn, error)) {
+	var wg sync.WaitGroup
+	var left atomic.Int64
+	left.Store(int64(b.N))
+	for range tunnels {
+		wg.Go(func() {
+			conn, err := open()
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			defer conn.Close()
+			for buf := make([]byte, 1<<20); left.Add(-1) >= 0; {
+				if _, err := io.ReadFull(conn, buf); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
 
 // BenchmarkPlain sends small plain requests over kept connections, beside the
@@ -269,8 +272,14 @@ func BenchmarkPlain(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	go origin.Serve(ln)
-	b.Cleanup(func() { origin.Close() })
+	served := make(chan error, 1)
+	go func() { served <- origin.Serve(ln) }()
+	b.Cleanup(func() {
+		origin.Close()
+		if err := <-served; err != nil {
+			b.Log(err) // that it was closed
+		}
+	})
 	_, port, _ := net.SplitHostPort(ln.Addr().String())
 	h := proxytest.New(b)
 	server, token := h.Server(b, "calendar", identity.ModeBlock)

@@ -260,7 +260,7 @@ func linger(conn net.Conn, b []byte) {
 	if closeWrite(conn) != nil {
 		return
 	}
-	io.Copy(io.Discard, io.LimitReader(conn, lingerBytes))
+	_, _ = io.Copy(io.Discard, io.LimitReader(conn, lingerBytes))
 }
 
 // closeWrite passes an end of file on. Both TCP and TLS connections can.

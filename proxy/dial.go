@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -86,39 +87,33 @@ func (r *race) run(ctx context.Context, addrs []netip.Addr) (net.Conn, error) {
 	}()
 	stagger := time.NewTimer(attemptDelay)
 	defer stagger.Stop()
-	addrs = r.start(ctx, addrs)
 	var firstErr error
-	for {
+	for len(addrs) > 0 || r.running > 0 {
+		if len(addrs) > 0 {
+			r.start(ctx, addrs[0])
+			addrs = addrs[1:]
+			stagger.Reset(attemptDelay)
+		}
 		select {
 		case a := <-r.results:
 			r.running--
 			if a.err == nil {
 				return a.conn, nil
 			}
-			if firstErr == nil {
-				firstErr = a.err
-			}
-			if len(addrs) == 0 && r.running == 0 {
-				return nil, firstErr
-			}
+			firstErr = cmp.Or(firstErr, a.err)
 		case <-stagger.C:
 		}
-		if len(addrs) > 0 {
-			addrs = r.start(ctx, addrs)
-			stagger.Reset(attemptDelay)
-		}
 	}
+	return nil, firstErr
 }
 
-// start begins an attempt at the first of addrs and returns the rest.
-func (r *race) start(ctx context.Context, addrs []netip.Addr) []netip.Addr {
+// start begins one attempt.
+func (r *race) start(ctx context.Context, addr netip.Addr) {
 	r.running++
-	addr := netip.AddrPortFrom(addrs[0], r.port)
 	go func() {
-		conn, err := r.dial(ctx, addr)
+		conn, err := r.dial(ctx, netip.AddrPortFrom(addr, r.port))
 		r.results <- attempt{conn, err}
 	}()
-	return addrs[1:]
 }
 
 // closeLosers waits for the attempts that are still under way, which were

@@ -11,6 +11,7 @@ type head struct {
 	target []byte
 	auth   []byte // the value of the one Proxy-Authorization field
 	proven bool   // there was a Proxy-Authorization field, be it empty
+	hosts  int    // Host fields seen
 	// keep says that the client reads on after an answer that isn't a 200.
 	keep bool
 }
@@ -75,22 +76,16 @@ func parseHead(b []byte) (head, error) {
 	if err != nil {
 		return head{}, err
 	}
-	hosts := 0
 	for {
 		line, rest = cutLine(rest)
 		if len(line) == 0 {
 			return h, nil
 		}
 		name, value, err := parseField(line)
+		if err == nil {
+			err = h.take(name, value)
+		}
 		if err != nil {
-			return head{}, err
-		}
-		if isName(name, "host") {
-			if hosts++; hosts > 1 {
-				return head{}, errHeadHost
-			}
-		}
-		if err := h.take(name, value); err != nil {
 			return head{}, err
 		}
 	}
@@ -130,6 +125,10 @@ func (h *head) take(name, value []byte) error {
 			return errHeadAuth
 		}
 		h.auth, h.proven = value, true
+	case isName(name, "host"):
+		if h.hosts++; h.hosts > 1 {
+			return errHeadHost
+		}
 	case isName(name, "transfer-encoding"):
 		return errHeadBody
 	case isName(name, "content-length"):

@@ -67,13 +67,13 @@ type (
 
 // start serves the connections that take hands over, until stop.
 func (d *plain) start() {
-	d.p.work.Go(func() { d.server.Serve(&d.conns) })
+	d.p.work.Go(func() { _ = d.server.Serve(&d.conns) }) // ends when conns does
 }
 
 // stop closes every connection that is left.
 func (d *plain) stop() {
-	d.conns.Close()
-	d.server.Close()
+	d.conns.end()
+	_ = d.server.Close() // there is nothing else it could fail to close
 }
 
 // take hands a connection over with the bytes that were read from it, and
@@ -169,8 +169,10 @@ func (h *handover) Accept() (net.Conn, error) {
 	}
 }
 
+func (h *handover) end() { h.once.Do(func() { close(h.done) }) }
+
 func (h *handover) Close() error {
-	h.once.Do(func() { close(h.done) })
+	h.end()
 	return nil
 }
 
@@ -180,6 +182,7 @@ func (h *handover) Addr() net.Addr { return &net.TCPAddr{} }
 func (d *plain) serve(w http.ResponseWriter, r *http.Request) {
 	d.p.work.Add(1) // the handler outlives a connection that is hijacked
 	defer d.p.work.Done()
+	defer d.survive()
 	conn := r.Context().Value(connKey{}).(*plainConn)
 	conn.headDone()
 	method, dest, err := target(r, d.p.limits.HeaderFields)
@@ -219,29 +222,13 @@ func (d *plain) serve(w http.ResponseWriter, r *http.Request) {
 func (d *plain) exchange(w http.ResponseWriter, r *http.Request, conn *plainConn, s *session) {
 	x := &exchange{session: s, conn: conn}
 	defer func() {
-		v := recover()
-		if v != nil && v != http.ErrAbortHandler { //nolint:errorlint // net/http compares it so too
-			d.p.panicked(v)
-		}
-		if v != nil {
+		if v := recover(); v != nil {
 			s.ended(flow.EndError)
+			defer panic(v)
 		}
 		s.finish(x.refusal)
-		if v != nil {
-			panic(http.ErrAbortHandler)
-		}
 	}()
-	ctx, cancel := context.WithCancel(r.Context())
-	defer cancel()
-	defer context.AfterFunc(s.ctx, cancel)()
-	s.grade = gradeOfPlain(s.dest())
-	s.flow.Grade = s.grade
-	if s.flow.Method == flow.MethodHTTPS {
-		s.flow.ALPN = []string{"http/1.1"}
-		if s.grade == flow.GradeVerified {
-			s.flow.SNI = s.flow.Host
-		}
-	}
+	s.describePlain()
 	addrs, refused := s.find()
 	if refused != nil {
 		d.refuse(w, x, refused)
@@ -251,8 +238,37 @@ func (d *plain) exchange(w http.ResponseWriter, r *http.Request, conn *plainConn
 	if r.Body != nil && r.Body != http.NoBody {
 		r.Body = &countedReader{r.Body, &s.up}
 	}
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	defer context.AfterFunc(s.ctx, cancel)()
 	d.reverse.ServeHTTP(w, r.WithContext(x.trace(ctx)))
 	s.ended(flow.EndServer)
+}
+
+// survive counts a panic, which net/http then makes the end of its connection.
+func (d *plain) survive() {
+	v := recover()
+	if v == nil {
+		return
+	}
+	if v != http.ErrAbortHandler { //nolint:errorlint // it is a value, and net/http compares it so too
+		d.p.panicked(v)
+	}
+	panic(http.ErrAbortHandler)
+}
+
+// describePlain notes what is known of a request that we carry ourselves, TLS
+// included where there is any.
+func (s *session) describePlain() {
+	s.grade = gradeOfPlain(s.dest())
+	s.flow.Grade = s.grade
+	if s.flow.Method != flow.MethodHTTPS {
+		return
+	}
+	s.flow.ALPN = []string{"http/1.1"}
+	if s.grade == flow.GradeVerified {
+		s.flow.SNI = s.flow.Host
+	}
 }
 
 // gradeOfPlain is the grade of a request that the proxy itself carries.
@@ -279,7 +295,7 @@ func (d *plain) askForCredential(w http.ResponseWriter) {
 	w.Header().Set("X-Exeat-Reason", string(flow.ReasonAuthFailed))
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(http.StatusProxyAuthRequired)
-	io.WriteString(w, missingSecret)
+	_, _ = io.WriteString(w, missingSecret)
 }
 
 // last writes an answer of our own, which ends the connection. It takes the

@@ -257,7 +257,9 @@ func TestUpgrade(t *testing.T) {
 			return
 		}
 		defer conn.Close()
-		buf.Flush()
+		if buf.Flush() != nil {
+			return
+		}
 		io.Copy(conn, buf)
 	})
 	conn := proxytest.Dial(t, s.addr)
@@ -390,7 +392,9 @@ func TestStreaming(t *testing.T) {
 		w.Header().Set("Content-Type", "text/event-stream")
 		for range next {
 			io.WriteString(w, "data: x\n\n")
-			http.NewResponseController(w).Flush()
+			if http.NewResponseController(w).Flush() != nil {
+				return
+			}
 		}
 	})
 	req, _ := http.NewRequestWithContext(t.Context(), "GET", "http://api.test:"+origin.port, nil)

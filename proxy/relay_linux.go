@@ -83,56 +83,63 @@ func (t *stream) copy() error {
 	if err != nil {
 		return err
 	}
-	r := &t.reader
-	r.raw, r.pool, r.try = raw, &t.s.p.buffers, r.readNow
-	dst, canSplice := t.dst.(*net.TCPConn)
-	full := 0
+	t.reader.raw, t.reader.pool, t.reader.try = raw, &t.s.p.buffers, t.reader.readNow
+	dst, _ := t.dst.(*net.TCPConn) // nil: can't be spliced to
 	for {
-		buf, n, err := r.next()
-		switch {
-		case err == io.EOF:
+		err := t.copyThin(dst != nil)
+		if err == nil {
+			err = t.splice(src, dst)
+		}
+		if errors.Is(err, io.EOF) {
 			return nil
-		case err != nil:
-			return err
 		}
-		if full++; n < len(buf.b) {
-			full = 0
-		}
-		_, err = pass(t.dst, buf.b[:n], t.count)
-		r.pool.putCopying(buf)
 		if err != nil {
 			return err
-		}
-		if canSplice && full >= bulkAfter {
-			full = 0
-			if end, err := t.splice(src, dst); end || err != nil {
-				return err
-			}
 		}
 	}
 }
 
-// splice carries bulk until it gets thin, and reports whether src has ended.
-func (t *stream) splice(src, dst *net.TCPConn) (end bool, err error) {
+// copyThin copies until there is an error, io.EOF at the end of src, or, if
+// untilBulk, until what comes is bulk.
+func (t *stream) copyThin(untilBulk bool) error {
+	for full := 0; full < bulkAfter || !untilBulk; full++ {
+		buf, n, err := t.reader.next()
+		if err != nil {
+			return err
+		}
+		if n < len(buf.b) {
+			full = -1
+		}
+		_, err = pass(t.dst, buf.b[:n], t.count)
+		t.s.p.buffers.putCopying(buf)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// splice carries bulk until it gets thin, or until there is an error, io.EOF at
+// the end of src.
+func (t *stream) splice(src, dst *net.TCPConn) error {
 	s, err := newSplicer(&t.s.p.pipes, src, dst)
 	if err != nil {
-		return false, err
+		return err
 	}
-	average := pipeSize
-	for average >= bulkLeast {
+	for average := pipeSize; average >= bulkLeast; {
 		n, err := s.next()
 		t.count.Add(int64(n))
 		switch {
 		case errors.Is(err, errNoPipe), errors.Is(err, syscall.EINVAL):
-			return false, nil
+			return nil
 		case err != nil:
-			return false, err
+			return err
 		case n == 0:
-			return true, nil
+			return io.EOF
 		}
 		average += (n - average) / 8
 	}
-	return false, nil
+	return nil
 }
 
 // setKeepAlive sets on a listener what its connections inherit.

@@ -258,13 +258,7 @@ func (p *Proxy) cutAll() {
 	}
 }
 
-// survive keeps a panic in one connection from ending the others.
-func (p *Proxy) survive() {
-	if v := recover(); v != nil {
-		p.panicked(v)
-	}
-}
-
+// panicked counts a panic, which ended one connection and no other.
 func (p *Proxy) panicked(v any) {
 	p.count.panics.Add(1)
 	p.cfg.Logger.Error("a connection ended in a panic; please report this", "panic", v, "stack", string(debug.Stack()))

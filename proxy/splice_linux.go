@@ -50,7 +50,7 @@ func (ps *pipes) get() (pipe, bool) {
 	if unix.Pipe2(fds[:], unix.O_CLOEXEC|unix.O_NONBLOCK) != nil {
 		return pipe{}, false
 	}
-	unix.FcntlInt(uintptr(fds[0]), unix.F_SETPIPE_SZ, pipeSize) // a smaller one works as well
+	_, _ = unix.FcntlInt(uintptr(fds[0]), unix.F_SETPIPE_SZ, pipeSize) // a smaller one works as well
 	ps.lent++
 	return pipe{fds[0], fds[1]}, true
 }
@@ -86,8 +86,8 @@ func (ps *pipes) close() {
 }
 
 func (p pipe) close() {
-	unix.Close(p.r)
-	unix.Close(p.w)
+	_ = unix.Close(p.r)
+	_ = unix.Close(p.w)
 }
 
 // splicer moves bytes from one TCP socket to another without bringing them into

@@ -472,7 +472,11 @@ func TestCutDuringAuthentication(t *testing.T) {
 		late.Authenticator = c.Identities
 		c.Identities = late
 	})
-	late.after = func() { s.Registry.Revoke(t.Context(), s.server.ID, "test") }
+	late.after = func() {
+		if err := s.Registry.Revoke(t.Context(), s.server.ID, "test"); err != nil {
+			t.Error(err)
+		}
+	}
 	conn := proxytest.Dial(t, s.addr)
 	io.WriteString(conn, proxytest.Head(s.target, "calendar", s.token))
 	expectEOF(t, conn)
@@ -625,7 +629,7 @@ func TestStrangers(t *testing.T) {
 	near, far := net.Pipe()
 	defer near.Close()
 	proxytest.Serve(t, s.proxy, &oneConn{conn: far, done: make(chan struct{})}, s.server.ID)
-	if _, err := near.Read(make([]byte, 1)); err != io.EOF {
+	if _, err := near.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		t.Errorf("read: %v", err)
 	}
 	if n := s.proxy.Counters().Strangers; n != 1 {

@@ -144,16 +144,7 @@ func TestRefusals(t *testing.T) {
 				test.before(t, s)
 			}
 			target := strings.ReplaceAll(test.target, "PORT", s.origin.Port())
-			a := s.ask(t, target)
-			if a.Status != test.status || a.Reason != string(test.reason) {
-				t.Errorf("%d %s; want %d %s", a.Status, a.Reason, test.status, test.reason)
-			}
-			if !strings.Contains(a.Phrase, "exeat: "+string(test.reason)+" "+target) {
-				t.Errorf("status line %q", a.Phrase)
-			}
-			if !strings.Contains(a.Body, "calendar asked for "+target) || strings.Count(a.Body, "\n") != 2 {
-				t.Errorf("body %q", a.Body)
-			}
+			expectRefusal(t, s, target, test.status, test.reason)
 			f := s.Journal.WaitClosed(t, 1)[0]
 			if f.Reason != test.reason || f.End != test.end {
 				t.Errorf("flow: %s, end %s", f.Reason, f.End)
@@ -167,13 +158,28 @@ func TestRefusals(t *testing.T) {
 			if asked := s.Resolver.Asked(); len(asked) != test.asked {
 				t.Errorf("asked the DNS for %q", asked)
 			}
-			if n := s.proxy.Counters().Refused[test.reason]; n != 1 {
-				t.Errorf("counted %d", n)
-			}
 			if _, conns := s.origin.Received(); conns != 0 {
 				t.Errorf("%d connections reached the origin", conns)
 			}
 		})
+	}
+}
+
+// expectRefusal asks for target and looks at everything that a client is told.
+func expectRefusal(t *testing.T, s *scene, target string, status int, reason flow.Reason) {
+	t.Helper()
+	a := s.ask(t, target)
+	if a.Status != status || a.Reason != string(reason) {
+		t.Errorf("%d %s; want %d %s", a.Status, a.Reason, status, reason)
+	}
+	if !strings.Contains(a.Phrase, "exeat: "+string(reason)+" "+target) {
+		t.Errorf("status line %q", a.Phrase)
+	}
+	if !strings.Contains(a.Body, "calendar asked for "+target) || strings.Count(a.Body, "\n") != 2 {
+		t.Errorf("body %q", a.Body)
+	}
+	if n := s.proxy.Counters().Refused[reason]; n != 1 {
+		t.Errorf("counted %d", n)
 	}
 }
 
@@ -236,8 +242,7 @@ func TestFallback(t *testing.T) {
 // TestGuardAtTheSocket: even an address that policy let through is not dialled
 // when the guard in force at that moment refuses it.
 func TestGuardAtTheSocket(t *testing.T) {
-	var s *scene
-	s = newScene(t, identity.ModeAlert, nil)
+	s := newScene(t, identity.ModeAlert, nil)
 	s.Journal.OnAlarm = func(proxytest.Alarm) error { return nil }
 	s.Resolver.Add("shift.test", "127.0.0.1")
 	closed := &policy.Guard{}
