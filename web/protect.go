@@ -3,7 +3,9 @@ package web
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -120,16 +122,58 @@ func (s *Server) needPeer(next http.Handler) http.Handler {
 			return
 		}
 		if s.cfg.Inside != nil && s.cfg.Inside(p.PID) {
-			if s.cfg.SelfAccess != nil {
-				s.cfg.SelfAccess(r.Context(), p)
-			}
-			writeProblem(w, problem{Status: http.StatusForbidden, Code: "self_access",
-				Detail: "A program that runs as an MCP server can't speak to Exeat: it could approve itself."})
+			s.turnDown(w, r, p)
 			return
 		}
 		who := visitor{actor: "cli:" + strconv.FormatUint(uint64(p.UID), 10), peer: &p}
 		next.ServeHTTP(w, r.WithContext(withVisitor(r.Context(), who)))
 	})
+}
+
+// turnDown refuses a launched server that came to decide about itself.
+func (s *Server) turnDown(w http.ResponseWriter, r *http.Request, p Peer) {
+	if s.cfg.SelfAccess != nil {
+		s.cfg.SelfAccess(r.Context(), p)
+	}
+	s.refuse(w, r, problem{Status: http.StatusForbidden, Code: "self_access",
+		Detail: "A program that runs as an MCP server can't speak to Exeat: it could approve itself."})
+}
+
+// notInside refuses what a launched server asks to be changed over TCP, with
+// whatever secret: it may have read a token from the environment, or been sent
+// the browser's cookie, which doesn't tell ports of localhost apart. Reading is
+// not looked into: finding the process takes milliseconds.
+func (s *Server) notInside(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if p, in := s.comesFromInside(r); in {
+			s.turnDown(w, r, p)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// comesFromInside finds the launched process that holds the client's end of
+// r's connection, if there is one.
+func (s *Server) comesFromInside(r *http.Request) (Peer, bool) {
+	if s.cfg.Inside == nil || r.Method == http.MethodGet || r.Method == http.MethodHead {
+		return Peer{}, false
+	}
+	client, err := netip.ParseAddrPort(r.RemoteAddr)
+	local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	if err != nil || !ok {
+		return Peer{}, false
+	}
+	here := local.AddrPort()
+	unmapped := func(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }
+	pids, err := holders(unmapped(client), unmapped(here), s.cfg.Inside)
+	if err != nil {
+		s.log.Warn("can't tell which process is asking", "err", err)
+	}
+	if len(pids) == 0 {
+		return Peer{}, false
+	}
+	return Peer{PID: pids[0]}, true
 }
 
 // isAPI reports whether r wants JSON back rather than a page.

@@ -6,20 +6,22 @@ import (
 	"github.com/go-chi/chi/v5"
 )
 
-// door is what stands before the routes that need somebody to be known.
+// door is what stands before a route.
 type door = func(http.Handler) http.Handler
 
-// routes is the plan of the house, the same behind both doors.
-func (s *Server) routes(r chi.Router, known door) {
+// routes is the plan of the house, the same behind both doors: outside is what
+// stands before whatever changes something, known before whatever needs
+// somebody to be known.
+func (s *Server) routes(r chi.Router, outside, known door) {
 	// Without a session: health, signing in, and what the sign-in page needs.
 	r.Get("/healthz", s.healthz)
 	r.Get("/readyz", s.readyz)
 	r.Get("/static/{name}", s.static)
 	r.Get("/signin", s.signInPage)
-	r.Post("/signin", s.signIn)
+	r.With(outside).Post("/signin", s.signIn)
 
 	r.Group(func(r chi.Router) {
-		r.Use(known)
+		r.Use(known, outside)
 		r.Method(http.MethodGet, "/metrics", s.metrics)
 		r.Route("/api/v1", s.apiRoutes)
 		s.pageRoutes(r)

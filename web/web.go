@@ -244,7 +244,7 @@ func (s *Server) tcpHandler() http.Handler {
 	}))
 	r := chi.NewRouter()
 	r.Use(s.recovering, s.counted, protect, s.checkHost, s.isolate, cross.Handler, bounded)
-	s.routes(r, s.needSession)
+	s.routes(r, s.notInside, s.needSession)
 	return r
 }
 
@@ -252,6 +252,7 @@ func (s *Server) tcpHandler() http.Handler {
 func (s *Server) socketHandler() http.Handler {
 	r := chi.NewRouter()
 	r.Use(s.recovering, s.counted, protect, s.needPeer, bounded)
-	s.routes(r, func(next http.Handler) http.Handler { return next })
+	open := func(next http.Handler) http.Handler { return next }
+	s.routes(r, open, open)
 	return r
 }

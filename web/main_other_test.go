@@ -1,0 +1,10 @@
+//go:build !linux
+
+package web_test
+
+import (
+	"os"
+	"testing"
+)
+
+func TestMain(m *testing.M) { os.Exit(runTests(m)) }
