@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -27,7 +28,7 @@ import (
 // Bounds of the kill test.
 const (
 	killRounds   = 20
-	killWorkers  = 10
+	killWorkers  = 14                     // 50 flows a second each
 	killPerRound = 500 * time.Millisecond // at least, before the kill
 	// promised is what may be missing of closed flows; slack is what a busy
 	// machine may add before the test calls it broken rather than late.
@@ -43,6 +44,11 @@ func TestKilledAtAnyInstant(t *testing.T) {
 		t.Skip("kills a daemon twenty times")
 	}
 	k := &killing{data: t.TempDir(), dns: loopbackDNS(t), hello: proxytest.Hello(t, loadHost(0))}
+	// The race detector would make the daemon too slow for the load.
+	k.program = filepath.Join(t.TempDir(), "exeat")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", k.program, ".").CombinedOutput(); err != nil {
+		t.Fatalf("building: %v\n%s", err, out)
+	}
 	k.port = proxytest.NewOrigin(t, answerOnce).Port()
 	k.hold = proxytest.Echo(t).Port()
 	for range killRounds {
@@ -66,6 +72,7 @@ const heldHost = "held.load.example"
 
 // killing is the state that outlives the rounds.
 type killing struct {
+	program    string
 	data, dns  string
 	port, hold string // origins that answer once, and that stay
 	hello      []byte // with the SNI loadHost(0)
@@ -124,7 +131,7 @@ func (k *killing) round(t *testing.T) {
 
 func (k *killing) serve(t *testing.T) *served {
 	t.Helper()
-	return startServe(t, k.data, "--dns-upstream", k.dns, "--network-allow-private", "127.0.0.0/8", "--limits-connects-per-second", "100000")
+	return startProgram(t, k.program, k.data, "--dns-upstream", k.dns, "--network-allow-private", "127.0.0.0/8", "--limits-connects-per-second", "100000")
 }
 
 func (k *killing) next() int {

@@ -44,8 +44,14 @@ type served struct {
 // said where it listens, which is when it accepts connections.
 func startServe(t *testing.T, data string, args ...string) *served {
 	t.Helper()
+	return startProgram(t, "exeat", data, args...)
+}
+
+// startProgram is startServe for another build of this program.
+func startProgram(t *testing.T, program, data string, args ...string) *served {
+	t.Helper()
 	args = append([]string{"serve", "--data", data, "--proxy-listen", "127.0.0.1:0", "--web-listen", "127.0.0.1:0"}, args...)
-	cmd := exec.Command("exeat", args...)
+	cmd := exec.Command(program, args...)
 	cmd.Env = append(os.Environ(), "EXEAT_CONFIG="+os.DevNull)
 	stdout, err := cmd.StdoutPipe()
 	must(t, err)
