@@ -42,6 +42,7 @@ type daemon struct {
 	registry *identity.Registry
 	book     *baseline.Book
 	resolver *resolve.Resolver
+	memory   *resolve.Memory
 	geo      *geo.DB
 	risky    *detect.Risky
 	journal  *record.Journal
@@ -124,12 +125,13 @@ func (d *daemon) openRooms(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("dns: %w", err)
 	}
+	d.memory = resolve.NewMemory(resolve.MemoryConfig{})
 	if d.risky, err = detect.LoadRisky(); err != nil {
 		return err
 	}
 	d.journal, err = record.Open(ctx, record.Config{
 		Store: d.store, Servers: d.registry, Places: d.geo, Learner: d.book,
-		Memory: resolve.NewMemory(resolve.MemoryConfig{}), Risky: d.risky, Logger: d.log,
+		Memory: d.memory, Risky: d.risky, Logger: d.log,
 	})
 	return err
 }

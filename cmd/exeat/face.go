@@ -15,6 +15,7 @@ import (
 	"github.com/exeat/exeat/identity"
 	"github.com/exeat/exeat/launch"
 	"github.com/exeat/exeat/record"
+	"github.com/exeat/exeat/resolve"
 	"github.com/exeat/exeat/store"
 	"github.com/exeat/exeat/web"
 )
@@ -35,7 +36,7 @@ func (d *daemon) openWeb(context.Context) error {
 		made = time.Time{} // the user's own file may not say
 	}
 	d.web, err = web.New(web.Config{
-		Servers: servers{d.registry, d.book}, Baselines: d.book, Store: current{d.store, d.journal}, Sessions: d.store,
+		Servers: servers{d.registry, d.book, d.memory}, Baselines: d.book, Store: current{d.store, d.journal}, Sessions: d.store,
 		Journal: d.journal, Events: d.journal.Hub(), Listeners: d, Risky: d.risky,
 		ProxyURL: proxyURL, PublicURL: public, Hosts: d.hosts(),
 		Inside: d.launched.inside, SelfAccess: d.selfAccess,
@@ -65,11 +66,12 @@ func (c current) Flows(ctx context.Context, q store.FlowQuery) (store.Page[flow.
 	return c.DB.Flows(ctx, q)
 }
 
-// servers is the registry, with a removed server's baseline forgotten too: the
-// store drops both in one transaction.
+// servers is the registry, with what other rooms remember of a removed server
+// forgotten too. The store drops its baseline in the same transaction.
 type servers struct {
 	*identity.Registry
-	book *baseline.Book
+	book   *baseline.Book
+	memory *resolve.Memory
 }
 
 func (s servers) Remove(ctx context.Context, id identity.ID, actor string) error {
@@ -77,6 +79,7 @@ func (s servers) Remove(ctx context.Context, id identity.ID, actor string) error
 		return err
 	}
 	s.book.Forget(id)
+	s.memory.Forget(id)
 	return nil
 }
 
