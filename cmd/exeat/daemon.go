@@ -258,12 +258,8 @@ func (d *daemon) run(what string, serve func() error) {
 // stop ends everything in the order in which it depends on each other: no new
 // connections, open tunnels, what is still to be written, the store.
 func (d *daemon) stop(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
 	if d.proxy != nil {
-		if err := d.proxy.Shutdown(ctx); err != nil {
-			d.log.Warn("tunnels were cut", "err", err)
-		}
+		d.stopProxy(ctx)
 	}
 	d.cancel()
 	for _, ln := range []net.Listener{d.proxyListener, d.webListener, d.socketListener} {
@@ -274,7 +270,25 @@ func (d *daemon) stop(ctx context.Context) {
 	if err := d.group.Wait(); err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, http.ErrServerClosed) {
 		d.log.Debug("serving ended", "err", err)
 	}
+	ctx, cancel := context.WithTimeout(ctx, closeTimeout)
+	defer cancel()
 	d.closeRooms(ctx)
+}
+
+const (
+	// drainTimeout is how long open tunnels may go on when Exeat is asked to
+	// stop: requests in flight end, kept-alive connections would not anyway.
+	drainTimeout = time.Second
+	// closeTimeout bounds writing what is still to be written.
+	closeTimeout = 15 * time.Second
+)
+
+func (d *daemon) stopProxy(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
+	defer cancel()
+	if err := d.proxy.Shutdown(ctx); err != nil {
+		d.log.Info("open tunnels were ended", "after", drainTimeout)
+	}
 }
 
 func (d *daemon) closeRooms(ctx context.Context) {

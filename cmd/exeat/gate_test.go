@@ -357,8 +357,11 @@ func TestOwnListenerNeedsNoCredentials(t *testing.T) {
 	if _, a := proxytest.Send(t, own, strings.ReplaceAll(ask, target, own)); a.Reason != string(flow.ReasonSelfAccess) {
 		t.Errorf("its own port through the proxy: %s %s", a.Phrase, a.Reason)
 	}
-	s.stop(t)
+	s.stop(t) // with a tunnel open
 	s = startServe(t, data, "--dns-upstream", dns, "--network-allow-private", "127.0.0.0/8")
+	if f := s.flows(t, "browser"); !slices.ContainsFunc(f, func(f flow.Flow) bool { return f.End == flow.EndShutdown }) {
+		t.Errorf("no flow ended by the shutdown: %+v", f)
+	}
 	if _, a := proxytest.Send(t, own, ask); a.Status != http.StatusOK {
 		t.Errorf("after a restart: %s: %s", a.Phrase, a.Body)
 	}
