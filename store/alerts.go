@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -12,51 +13,71 @@ import (
 )
 
 const alertColumns = `id, kind, severity, server, name, owner, family, host, port, first, last, count, status,
-	title, explanation, next, asn, org, country, flows, verdict`
+	title, explanation, next, asn, org, country, flows, verdict, evidence`
 
 func scanAlert(s scanner) (detect.Alert, error) {
 	var a detect.Alert
 	var first, last int64
-	var flows string
+	var flows, evidence string
 	err := s.Scan(&a.ID, &a.Kind, &a.Severity, &a.ServerID, &a.Server, &a.Owner, &a.Family, &a.Host, &a.Port,
 		&first, &last, &a.Count, &a.Status, &a.Title, &a.Explanation, &a.Next,
-		&a.Place.ASN, &a.Place.Org, &a.Place.Country, &flows, &a.Verdict)
+		&a.Place.ASN, &a.Place.Org, &a.Place.Country, &flows, &a.Verdict, &evidence)
 	if err != nil {
 		return a, err
 	}
 	a.First, a.Last = fromMicros(first), fromMicros(last)
-	a.Flows, err = fromList[uuid.UUID](flows)
-	return a, err
+	if a.Flows, err = fromList[uuid.UUID](flows); err != nil {
+		return a, err
+	}
+	if err = json.Unmarshal([]byte(evidence), &a.Evidence); err != nil {
+		return a, fmt.Errorf("the stored evidence of alert %s can't be read: %w", a.ID, err)
+	}
+	return a, nil
 }
 
 // InsertAlert implements record.Store. An alert that is stored already stays as
 // it is.
 func (d *DB) InsertAlert(ctx context.Context, a detect.Alert) error {
-	flows, err := list(a.Flows)
+	flows, evidence, err := encodeAlert(&a)
 	if err != nil {
 		return err
 	}
 	return d.write(ctx, func(t *tx) error {
-		_, err := t.exec("INSERT INTO alerts ("+alertColumns+") VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (id) DO NOTHING",
+		_, err := t.exec("INSERT INTO alerts ("+alertColumns+") VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (id) DO NOTHING",
 			blob(a.ID), string(a.Kind), string(a.Severity), blob(a.ServerID), string(a.Server), a.Owner, a.Family,
 			a.Host, int64(a.Port), micros(a.First), micros(a.Last), a.Count, string(a.Status),
-			a.Title, a.Explanation, a.Next, int64(a.Place.ASN), a.Place.Org, a.Place.Country, flows, string(a.Verdict))
+			a.Title, a.Explanation, a.Next, int64(a.Place.ASN), a.Place.Org, a.Place.Country, flows, string(a.Verdict), evidence)
 		return err
 	})
 }
 
-// updateAlert brings an alert's evidence up to date. What comes late, with a
-// lower count than the stored one, changes nothing.
+// encodeAlert returns the parts of an alert that are stored as JSON.
+func encodeAlert(a *detect.Alert) (flows, evidence string, err error) {
+	if flows, err = list(a.Flows); err != nil {
+		return "", "", err
+	}
+	data, err := json.Marshal(a.Evidence)
+	return flows, string(data), err
+}
+
+// severityScale orders the severities for SQL, by their place in it.
+const severityScale = "'" + string(detect.Info+" "+detect.Low+" "+detect.Medium+" "+detect.High+" "+detect.Critical) + "'"
+
+// updateAlert brings an alert up to date. What comes late, with a lower count
+// than the stored one, changes nothing. The severity is only ever raised.
 func updateAlert(t *tx, a *detect.Alert) error {
-	flows, err := list(a.Flows)
+	flows, evidence, err := encodeAlert(a)
 	if err != nil {
 		return err
 	}
 	_, err = t.exec(`UPDATE alerts SET count = ?2, last = max(last, ?3), host = ?4, port = ?5,
-			asn = ?6, org = ?7, country = ?8, flows = ?9, verdict = ?10, title = ?11, explanation = ?12, next = ?13
+			asn = ?6, org = ?7, country = ?8, flows = ?9, verdict = ?10, title = ?11, explanation = ?12, next = ?13,
+			evidence = ?14,
+			severity = iif(instr(`+severityScale+`, ?15) > instr(`+severityScale+`, severity), ?15, severity)
 		WHERE id = ?1 AND count <= ?2`,
 		blob(a.ID), a.Count, micros(a.Last), a.Host, int64(a.Port),
-		int64(a.Place.ASN), a.Place.Org, a.Place.Country, flows, string(a.Verdict), a.Title, a.Explanation, a.Next)
+		int64(a.Place.ASN), a.Place.Org, a.Place.Country, flows, string(a.Verdict), a.Title, a.Explanation, a.Next,
+		evidence, string(a.Severity))
 	return err
 }
 

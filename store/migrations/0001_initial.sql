@@ -196,7 +196,8 @@ CREATE TABLE alerts (
     org         TEXT    NOT NULL,
     country     TEXT    NOT NULL,
     flows       TEXT    NOT NULL, -- JSON array of flow ids, newest first
-    verdict     TEXT    NOT NULL
+    verdict     TEXT    NOT NULL,
+    evidence    TEXT    NOT NULL  -- JSON object
 ) STRICT;
 CREATE INDEX alerts_last ON alerts (last, id);
 CREATE INDEX alerts_status ON alerts (status, last, id);

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -25,6 +26,11 @@ func newAlert(v identity.Server, host string, at time.Time) detect.Alert {
 		Title: "maps went somewhere new", Explanation: "It never did.", Next: "Ask why.",
 		Place: flow.Place{ASN: 64500, Org: "Example Networks", Country: "CH"},
 		Flows: []uuid.UUID{newID(), newID()}, Verdict: flow.Refused,
+		Evidence: detect.Evidence{
+			Mode: identity.ModeBlock, Method: flow.MethodConnect, Phase: "tool:search", Tool: "search\x00'",
+			SNI: "b.example", IP: netip.MustParseAddr("203.0.113.7"), Risk: "paste",
+			Known: detect.Known{Approved: 3, Since: at.Add(-time.Hour)},
+		},
 	}
 }
 
@@ -38,6 +44,7 @@ func alerts(t *testing.T, s Store) {
 	news := a
 	news.Count, news.Last, news.Host, news.Port = 5, Now().Add(time.Minute), "b.evil.example", 8443
 	news.Flows, news.Verdict, news.Explanation = []uuid.UUID{newID()}, flow.Allowed, "It does so often."
+	news.Severity, news.Evidence = detect.High, detect.Evidence{SNI: "c.example"}
 	want := news
 	news.Status, news.First = detect.Resolved, Now().Add(time.Hour) // not a batch's to say
 	must(t, s.SaveBatch(ctx, record.Batch{Alerts: []detect.Alert{news}}))
@@ -51,6 +58,32 @@ func alerts(t *testing.T, s Store) {
 	_, err := s.Alert(ctx, stray.ID)
 	is(t, err, store.ErrNotFound)
 	equal(t, "open alerts in totals", got(s.Totals(ctx))(t)[v.ID].OpenAlerts, int64(1))
+}
+
+// alertSeverity: an alert gets graver with its events and never milder.
+func alertSeverity(t *testing.T, s Store) {
+	v := server(t, s, "maps")
+	a := newAlert(v, "evil.example", Now())
+	a.Severity = detect.Info
+	must(t, s.InsertAlert(t.Context(), a))
+	for _, step := range []struct{ news, want detect.Severity }{
+		{detect.Low, detect.Low}, {detect.Info, detect.Low}, {detect.Medium, detect.Medium}, {detect.Low, detect.Medium},
+		{"", detect.Medium}, {"dire", detect.Medium}, {detect.High, detect.High}, {detect.Medium, detect.High},
+		{detect.Critical, detect.Critical}, {detect.High, detect.Critical}, {detect.Info, detect.Critical},
+	} {
+		a.Count++
+		a.Severity = step.news
+		must(t, s.SaveBatch(t.Context(), record.Batch{Alerts: []detect.Alert{a}}))
+		equal(t, fmt.Sprintf("severity after %q", step.news), got(s.Alert(t.Context(), a.ID))(t).Severity, step.want)
+	}
+	late := a
+	late.Count, late.Severity = 1, detect.Critical
+	b := newAlert(v, "b.example", Now())
+	b.Count = 2
+	must(t, s.InsertAlert(t.Context(), b))
+	late.ID = b.ID
+	must(t, s.SaveBatch(t.Context(), record.Batch{Alerts: []detect.Alert{late}}))
+	equal(t, "an alert after late news", got(s.Alert(t.Context(), b.ID))(t), b)
 }
 
 func alertsPaged(t *testing.T, s Store) {

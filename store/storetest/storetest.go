@@ -73,6 +73,7 @@ func Run(t *testing.T, open func(t *testing.T) Store) {
 		{"destinations paged", destinationsPaged},
 		{"traffic", traffic},
 		{"alerts", alerts},
+		{"alert severity", alertSeverity},
 		{"alerts paged", alertsPaged},
 		{"alert status", alertStatus},
 		{"audit paged", auditPaged},
