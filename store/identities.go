@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/exeat/exeat/identity"
 )
@@ -42,7 +43,8 @@ func scanCredential(s scanner) (identity.Credential, error) {
 }
 
 // PutServer implements identity.Store. It returns identity.ErrExists if
-// another server of the same owner has that name.
+// another server of the same owner has that name. The server's credentials
+// that had expired by c.At, given ones included, are gone afterwards.
 func (d *DB) PutServer(ctx context.Context, s identity.Server, creds []identity.Credential, c identity.Change) error {
 	command, err := list(s.Command)
 	if err != nil {
@@ -67,8 +69,17 @@ func (d *DB) PutServer(ctx context.Context, s identity.Server, creds []identity.
 				return fmt.Errorf("storing a credential of %s: %w", s.Name, err)
 			}
 		}
+		if err := forgetExpired(t, s.ID, c.At); err != nil {
+			return fmt.Errorf("deleting the expired credentials of %s: %w", s.Name, err)
+		}
 		return audit(t, c)
 	})
+}
+
+// forgetExpired deletes the credentials that can't prove anything from at on.
+func forgetExpired(t *tx, server identity.ID, at time.Time) error {
+	_, err := t.exec("DELETE FROM credentials WHERE server = ? AND expires > 0 AND expires <= ?", blob(server), micros(at))
+	return err
 }
 
 func putCredential(t *tx, server identity.ID, c *identity.Credential) error {

@@ -56,6 +56,38 @@ func uniqueNames(t *testing.T, s Store) {
 	}
 }
 
+// expiredCredentials: a change of a server takes along its own credentials that
+// had expired by then, and no other.
+func expiredCredentials(t *testing.T, s Store) {
+	ctx := t.Context()
+	v, other := server(t, s, "notes"), server(t, s, "mail")
+	made := 0
+	cred := func(v identity.Server, expires time.Time) identity.Credential {
+		made++
+		return identity.Credential{ID: newID(), Server: v.ID, Hash: [32]byte{byte(made)}, Created: Now(), Expires: expires}
+	}
+	soon, later, never := cred(v, Now().Add(time.Second)), cred(v, Now().Add(2*time.Second)), cred(v, time.Time{})
+	revoked := cred(v, time.Time{})
+	revoked.Revoked = Now()
+	foreign := cred(other, soon.Expires)
+	must(t, s.PutServer(ctx, v, []identity.Credential{soon, later, never, revoked}, change(v, "server.rotate", Now())))
+	must(t, s.PutServer(ctx, other, []identity.Credential{foreign}, change(other, "server.rotate", Now())))
+	check := func(when string, want ...identity.Credential) {
+		t.Helper()
+		_, creds, err := s.Identities(ctx)
+		must(t, err)
+		equal(t, "credentials "+when, creds, want)
+	}
+	check("before any expired", soon, later, never, revoked, foreign)
+	is(t, s.PutServer(ctx, identity.Server{ID: v.ID, Name: other.Name}, nil, change(v, "server.rename", Now().Add(time.Hour))), identity.ErrExists)
+	check("after a change that failed", soon, later, never, revoked, foreign)
+	must(t, s.PutServer(ctx, v, nil, change(v, "server.mode", soon.Expires)))
+	check("when the first has expired", later, never, revoked, foreign)
+	late := cred(v, Now())
+	must(t, s.PutServer(ctx, v, []identity.Credential{late}, change(v, "server.rotate", soon.Expires)))
+	check("after one that is given too late", later, never, revoked, foreign)
+}
+
 func removing(t *testing.T, s Store) {
 	ctx := t.Context()
 	v := server(t, s, "notes")

@@ -55,6 +55,7 @@ func Run(t *testing.T, open func(t *testing.T) Store) {
 	}{
 		{"identities", identities},
 		{"names are unique to an owner", uniqueNames},
+		{"expired credentials", expiredCredentials},
 		{"removing a server", removing},
 		{"decisions", decisions},
 		{"learning never decides", learningNeverDecides},
