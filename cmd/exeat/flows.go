@@ -80,6 +80,9 @@ func (f *flowFlags) list(cmd *cobra.Command, c *client, _ []string) error {
 // opens and when it ends; only its end is printed.
 func (f *flowFlags) followFlows(cmd *cobra.Command, c *client, _ []string) error {
 	p := newFlowPrinter(cmd.OutOrStdout(), f.format)
+	if f.format == "table" {
+		p = followPrinter(cmd.OutOrStdout())
+	}
 	resp, err := c.send(cmd.Context(), http.MethodGet, "/events", nil)
 	if err != nil {
 		return err
@@ -165,21 +168,44 @@ func newFlowPrinter(w io.Writer, format string) *flowPrinter {
 	return tablePrinter(w)
 }
 
-// tablePrinter gathers rows so that columns align, and starts a new block when
-// it has held a screenful.
+func flowHeader() []string {
+	return []string{"TIME", "SERVER", "DESTINATION", "VERDICT", "REASON", "GRADE", "NETWORK", "UP", "DOWN", "END"}
+}
+
+// followPrinter writes each row at once, in columns that are wide enough for
+// most: what comes later isn't known yet.
+func followPrinter(w io.Writer) *flowPrinter {
+	row := func(cells []string) error {
+		for i, width := range []int{14, 12, 36, 7, 17, 10, 28, 7, 7} {
+			cells[i] = fmt.Sprintf("%-*s", width, line(cells[i]))
+		}
+		_, err := fmt.Fprintln(w, strings.Join(cells, "  "))
+		return err
+	}
+	headed := false
+	return &flowPrinter{
+		flush: func() error { return nil },
+		print: func(f flow.Flow) error {
+			if !headed {
+				headed = true
+				if err := row(flowHeader()); err != nil {
+					return err
+				}
+			}
+			return row(flowRow(&f))
+		},
+	}
+}
+
+// tablePrinter gathers rows so that columns align, and starts a new table when
+// it has held more than anybody reads at once.
 func tablePrinter(w io.Writer) *flowPrinter {
-	header := []string{"TIME", "SERVER", "DESTINATION", "VERDICT", "REASON", "GRADE", "NETWORK", "UP", "DOWN", "END"}
 	var rows [][]string
-	first := true
 	flush := func() error {
 		if len(rows) == 0 {
 			return nil
 		}
-		if !first {
-			header = make([]string, len(header)) // the names stand above already
-		}
-		first = false
-		err := printTable(w, header, rows)
+		err := printTable(w, flowHeader(), rows)
 		rows = nil
 		return err
 	}

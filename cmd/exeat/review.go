@@ -202,8 +202,8 @@ func (a *app) alertShowCommand() *cobra.Command {
 
 func showAlert(cmd *cobra.Command, c *client, al *detect.Alert) error {
 	out, now := cmd.OutOrStdout(), time.Now()
-	fmt.Fprintf(out, "%s\n%s, %s, %s: seen %d times, first %s, last %s\n\n", line(al.Title), al.Kind, al.Severity,
-		al.Status, al.Count, ago(al.First, now), ago(al.Last, now))
+	fmt.Fprintf(out, "%s\n%s, %s, %s: seen %s, first %s, last %s\n\n", line(al.Title), al.Kind, al.Severity,
+		al.Status, times(al.Count), ago(al.First, now), ago(al.Last, now))
 	fmt.Fprintf(out, "%s\n\nnext: %s\n", clean(al.Explanation), clean(al.Next))
 	var rows [][]string
 	for _, id := range al.Flows {
@@ -217,7 +217,14 @@ func showAlert(cmd *cobra.Command, c *client, al *detect.Alert) error {
 		return nil
 	}
 	fmt.Fprintln(out)
-	return printTable(out, []string{"TIME", "SERVER", "DESTINATION", "VERDICT", "REASON", "GRADE", "NETWORK", "UP", "DOWN", "END"}, rows)
+	return printTable(out, flowHeader(), rows)
+}
+
+func times(n int64) string {
+	if n == 1 {
+		return "once"
+	}
+	return fmt.Sprintf("%d times", n)
 }
 
 func (a *app) settleCommand(verb, short, done string) *cobra.Command {
