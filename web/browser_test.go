@@ -15,6 +15,10 @@ import (
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+
+	"github.com/exeat/exeat/baseline"
+	"github.com/exeat/exeat/flow"
 )
 
 // tab is a page of a real browser. It collects what the console says: an error
@@ -119,7 +123,14 @@ func (b *tab) state() string {
 // open goes to a page.
 func (b *tab) open(path string) {
 	b.t.Helper()
-	b.run(chromedp.Navigate(b.h.url+path), chromedp.WaitReady("#main"))
+	b.run(chromedp.Navigate(b.h.url + path))
+	b.ready()
+}
+
+// ready waits until our module has run, which listens to the keyboard then.
+func (b *tab) ready() {
+	b.t.Helper()
+	b.until("the module", `document.readyState === "complete" && (document.body.classList.contains("alone") || document.querySelector("#keys-open")?.hidden === false)`)
 }
 
 // until waits for an expression to become true, on this page or the next.
@@ -156,6 +167,7 @@ func (b *tab) signIn() {
 	must(b.t, err)
 	b.run(chromedp.Navigate(link))
 	b.until("the first page", `location.pathname === "/" && document.querySelector(".top nav") !== null`)
+	b.ready()
 }
 
 func (b *tab) size(w, h int64) { b.run(chromedp.EmulateViewport(w, h)) }
@@ -210,12 +222,12 @@ func TestScreens(t *testing.T) {
 			b := h.browser()
 			for _, width := range []int64{380, 1600} {
 				b.size(width, 900)
-				b.scheme("light")
 				b.open("/signin")
 				b.shoot(filepath.Join(dir, fmt.Sprintf("%s-signin-%d-light.png", state, width)))
-				if state == "empty" && width == 380 || state == "full" && width == 380 {
-					b.signIn()
-				}
+			}
+			b.signIn()
+			for _, width := range []int64{380, 1600} {
+				b.size(width, 900)
 				for name, path := range screens(h, state == "full") {
 					for _, scheme := range []string{"light", "dark"} {
 						b.scheme(scheme)
@@ -252,4 +264,163 @@ func (b *tab) forget(part string) {
 		}
 	}
 	b.noise = kept
+}
+
+// TestBrowser is a person's path through the dashboard.
+func TestBrowser(t *testing.T) {
+	h := newHouse(t)
+	s := h.rehearse()
+	b := h.browser()
+	b.size(1280, 900)
+	b.signIn()
+	b.until("the live stream", `document.querySelector("#pulse")?.dataset.state === "live"`)
+
+	// A flow arrives while one looks.
+	b.open("/flows")
+	b.until("the live stream", `document.querySelector("#pulse")?.dataset.state === "live"`)
+	f := h.flow(s["weather"], "just-now.example.org", 0, nil)
+	b.until("the flow", `document.getElementById("f-`+f.ID.String()+`")?.innerText.includes("just-now.example.org") === true`)
+	if eval[int](b, `document.querySelectorAll("#flow-rows > tr").length`) < 2 {
+		t.Error("the other rows went away")
+	}
+
+	// Ticks survive what arrives; "tick all" leaves the risky ones out.
+	b.open("/servers/weather")
+	b.until("the live stream", `document.querySelector("#pulse")?.dataset.state === "live"`)
+	b.run(chromedp.Click("#tick-all"))
+	if got := eval[string](b, `[...document.querySelectorAll("input[name=target]:checked")].map(i => i.value.split(" ")[0]).sort().join()`); got != "files.example.com:443,just-now.example.org:443" {
+		t.Errorf("ticked: %s", got)
+	}
+	h.flow(s["weather"], "another.example.org", 0, nil)
+	b.until("another candidate", `document.getElementById("c-another.example.org:443") !== null`)
+	if got := eval[int](b, `document.querySelectorAll("input[name=target]:checked").length`); got != 2 {
+		t.Errorf("%d are ticked after an update", got)
+	}
+	b.run(chromedp.Click(`button[name=all][value=approve]`))
+	b.until("the approval", `document.querySelector("#flash")?.innerText.startsWith("2 destinations approved") === true`)
+	if m := h.book.Match(s["weather"].ID, flow.Destination{Host: "files.example.com", Port: 443}); m.State != baseline.Approved {
+		t.Errorf("the book says %q", m.State)
+	}
+	b.run(chromedp.Click(`button[name=reject][aria-label="Reject webhook.site:443"]`))
+	b.until("the rejection", `document.querySelector("#flash")?.innerText.startsWith("1 destination rejected") === true`)
+	if eval[string](b, `location.search`) != "" {
+		t.Error("what was done stays in the address")
+	}
+
+	// An alert arrives while one looks, and is acknowledged.
+	b.open("/alerts")
+	b.until("the live stream", `document.querySelector("#pulse")?.dataset.state === "live"`)
+	before := eval[int](b, `document.querySelectorAll("#inbox > article").length`)
+	nf := h.flow(s["calendar"], "fresh.example.net", 0, nil)
+	a := h.alarm(nf, flow.ReasonNewDestination)
+	b.until("the alert", `document.getElementById("al-`+a.ID.String()+`") !== null`)
+	b.run(chromedp.Click("#al-" + a.ID.String() + " button[value=ack]"))
+	b.until("the acknowledgement", `document.querySelector("#flash")?.innerText.startsWith("The alert was acknowledged") === true`)
+	if got := eval[int](b, `document.querySelectorAll("#inbox > article").length`); got != before {
+		t.Errorf("%d alerts are open, %d were before", got, before)
+	}
+
+	// Signing out ends it, also in a tab that is still open.
+	b.run(chromedp.Click(".out button"))
+	b.until("the sign-in page", `location.pathname === "/signin"`)
+	b.open("/")
+	b.until("the sign-in page again", `location.pathname === "/signin"`)
+	b.quiet()
+}
+
+// TestKeyboard approves a destination and acknowledges an alert without a mouse.
+func TestKeyboard(t *testing.T) {
+	h := newHouse(t)
+	s := h.rehearse()
+	b := h.browser()
+	b.size(1280, 900)
+	b.signIn()
+	key := func(keys string) { t.Helper(); b.run(chromedp.KeyEvent(keys)) }
+	focused := func() string {
+		return eval[string](b, `(e => e.id || e.getAttribute("aria-label") || e.innerText.trim().slice(0, 60))(document.activeElement)`)
+	}
+	// The first stop is the skip link, and it leads past the navigation.
+	key(kb.Tab)
+	if got := focused(); got != "Skip to the content" {
+		t.Errorf("the first stop is %q", got)
+	}
+	key(kb.Enter)
+	b.until("the content", `location.hash === "#main"`)
+
+	// j goes from row to row, Enter opens.
+	b.open("/")
+	for range 12 {
+		key("j")
+		if strings.HasPrefix(eval[string](b, `document.activeElement.innerText`), "weather") {
+			break
+		}
+	}
+	key(kb.Enter)
+	b.until("the server's page", `location.pathname === "/servers/weather"`)
+
+	b.ready()
+
+	// Tab until the approving button of the ordinary destination.
+	for i := 0; focused() != "Approve files.example.com:443"; i++ {
+		if i > 80 {
+			t.Fatalf("the button can't be reached by Tab; the last stop is %q", focused())
+		}
+		key(kb.Tab)
+	}
+	if eval[string](b, `getComputedStyle(document.activeElement).outlineStyle`) == "none" {
+		t.Error("one can't see where one is")
+	}
+	key(kb.Enter)
+	b.until("the approval", `document.querySelector("#flash") !== null`)
+	b.ready()
+	if m := h.book.Match(s["weather"].ID, flow.Destination{Host: "files.example.com", Port: 443}); m.State != baseline.Approved {
+		t.Errorf("the book says %q", m.State)
+	}
+
+	// g a leads to the alerts; the first is acknowledged by Tab and Space.
+	key("g")
+	key("a")
+	b.until("the alerts", `location.pathname === "/alerts"`)
+	b.ready()
+	key("j")
+	for i := 0; !strings.HasPrefix(focused(), "Acknowledge"); i++ {
+		if i > 20 {
+			t.Fatalf("no way to acknowledge by Tab; the last stop is %q", focused())
+		}
+		key(kb.Tab)
+	}
+	key(" ")
+	b.until("the acknowledgement", `document.querySelector("#flash")?.innerText.startsWith("The alert was ack") === true`)
+	b.ready()
+
+	// Shortcuts can be switched off.
+	key("?")
+	b.until("the help", `document.querySelector("#keys").open`)
+	b.run(chromedp.Click("#keys-on"))
+	key(kb.Escape)
+	b.until("the help to close", `!document.querySelector("#keys").open`)
+	key("/")
+	key("?")
+	if eval[bool](b, `document.querySelector("#keys").open`) {
+		t.Error("shortcuts can't be switched off")
+	}
+	b.quiet()
+}
+
+// TestWithoutJavaScript: everything but the live updates works without.
+func TestWithoutJavaScript(t *testing.T) {
+	h := newHouse(t)
+	s := h.rehearse()
+	b := h.browser()
+	_, err := chromedp.Call(b.ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
+	must(t, err)
+	link, err := h.web.SignInLink()
+	must(t, err)
+	b.run(chromedp.Navigate(link), chromedp.Click(".door button"), chromedp.WaitVisible("#server-rows"),
+		chromedp.Click(`#server-rows a[href="/servers/weather"]`), chromedp.WaitVisible("#review-form"),
+		chromedp.Click(`button[aria-label="Approve files.example.com:443"]`), chromedp.WaitVisible("#flash"))
+	if m := h.book.Match(s["weather"].ID, flow.Destination{Host: "files.example.com", Port: 443}); m.State != baseline.Approved {
+		t.Errorf("the book says %q", m.State)
+	}
+	b.quiet()
 }

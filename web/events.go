@@ -69,7 +69,7 @@ func (s *Server) apiEvents(w http.ResponseWriter, r *http.Request) {
 
 // follow writes events until the reader, the session or the server ends.
 func (s *Server) follow(out *stream, r *http.Request, events <-chan record.Event) {
-	beat := time.NewTicker(heartbeat)
+	beat := time.NewTicker(s.cfg.Heartbeat)
 	defer beat.Stop()
 	for {
 		var err error

@@ -133,10 +133,11 @@ func newHouse(t *testing.T) *house {
 		SelfAccess: func(_ context.Context, p web.Peer) { h.self = append(h.self, p) },
 		Launched:   func(id identity.ID, pid int) { h.started[id] = pid },
 		LearnFor:   7 * 24 * time.Hour, Version: "0.1.0-test",
-		Listen:   map[string]string{"proxy": "127.0.0.1:7180", "web": ln.Addr().String()},
-		Geo:      web.GeoInfo{Source: "bundled", Date: time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC), Attribution: "Routing data: RouteViews and RIPE RIS, CC BY 4.0"},
-		Counters: func() map[string]int64 { return map[string]int64{"limit_tunnels": 3} },
-		Now:      h.clock.Now, Logger: log,
+		Listen:    map[string]string{"proxy": "127.0.0.1:7180", "web": ln.Addr().String()},
+		Geo:       web.GeoInfo{Source: "bundled", Date: time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC), Attribution: "Routing data: RouteViews and RIPE RIS, CC BY 4.0"},
+		Counters:  func() map[string]int64 { return map[string]int64{"limit_tunnels": 3} },
+		Heartbeat: 50 * time.Millisecond,
+		Now:       h.clock.Now, Logger: log,
 	})
 	must(t, err)
 	h.tcp = &httptest.Server{Listener: ln, Config: h.web.HTTPServer()}

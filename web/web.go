@@ -90,6 +90,9 @@ type Config struct {
 	// Collectors are added to /metrics. It may be nil.
 	Collectors []prometheus.Collector
 
+	// Heartbeat is how often an event stream says that it is alive, and looks
+	// whether its session still stands. 0: 15 seconds.
+	Heartbeat time.Duration
 	// Now is the clock. Nil: time.Now.
 	Now func() time.Time
 	// Logger takes what an operator should see. It must not be nil.
@@ -135,6 +138,9 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg, now: cfg.Now, log: cfg.Logger, streams: make(chan struct{}, maxStreams)}
 	if s.now == nil {
 		s.now = time.Now
+	}
+	if s.cfg.Heartbeat <= 0 {
+		s.cfg.Heartbeat = heartbeat
 	}
 	s.started = s.now()
 	s.closing, s.closed = context.WithCancel(context.Background())

@@ -107,6 +107,7 @@ const live = (() => {
 
   const poke = () => {
     if (paused || document.hidden) return;
+    if (busy) { again = true; return; } // its page may have been made before
     schedule(Math.max(quiet - (Date.now() - last), 60));
   };
 
