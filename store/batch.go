@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/exeat/exeat/flow"
 	"github.com/exeat/exeat/identity"
 	"github.com/exeat/exeat/record"
@@ -18,9 +20,9 @@ import (
 func (d *DB) SaveBatch(ctx context.Context, b record.Batch) error {
 	return d.write(ctx, func(t *tx) error {
 		k := newTally(t)
-		for i := range b.Flows {
-			if err := saveFlow(t, k, &b.Flows[i]); err != nil {
-				return fmt.Errorf("storing flow %s: %w", b.Flows[i].ID, err)
+		for _, v := range finalVersions(b.Flows) {
+			if err := saveFlow(t, k, v); err != nil {
+				return fmt.Errorf("storing flow %s: %w", v.ID, err)
 			}
 		}
 		if err := k.flush(); err != nil {
@@ -61,12 +63,44 @@ const upsertFlow = `INSERT INTO flows (` + flowColumns + `, dest)
 		verdict = excluded.verdict, reason = excluded.reason, ending = excluded.ending
 	WHERE closed = 0`
 
-func saveFlow(t *tx, k *tally, f *flow.Flow) error {
+// version is what is said of a flow, in the end, by a batch.
+type version struct {
+	*flow.Flow
+	// isNew means that the flow is most likely not stored yet: the first that
+	// the batch says of it is that nothing was carried.
+	isNew bool
+}
+
+func versionOf(f *flow.Flow) version { return version{f, f.BytesUp+f.BytesDown == 0} }
+
+// finalVersions returns each flow once, in the order in which they first come,
+// as storing one version after the other would leave it: the first version that
+// is closed, else the last. A short flow comes opened and closed in one batch,
+// so that this saves half of the work.
+func finalVersions(flows []flow.Flow) []version {
+	final := make([]version, 0, len(flows))
+	index := make(map[uuid.UUID]int, len(flows))
+	for i := range flows {
+		f := &flows[i]
+		at, again := index[f.ID]
+		switch {
+		case !again:
+			index[f.ID] = len(final)
+			final = append(final, versionOf(f))
+		case final[at].Closed.IsZero():
+			final[at].Flow = f
+		}
+	}
+	return final
+}
+
+func saveFlow(t *tx, k *tally, v version) error {
+	f := v.Flow
 	dest, err := k.destination(f)
 	if err != nil {
 		return err
 	}
-	n, err := storeFlow(t, dest, f)
+	n, err := storeFlow(t, dest, v)
 	if err != nil || n == 0 {
 		return err
 	}
@@ -83,18 +117,17 @@ func saveFlow(t *tx, k *tally, f *flow.Flow) error {
 }
 
 // storeFlow returns how many rows changed: none if the flow was closed before.
-func storeFlow(t *tx, dest int64, f *flow.Flow) (int64, error) {
-	v, err := encodeFlow(f)
+func storeFlow(t *tx, dest int64, v version) (int64, error) {
+	e, err := encodeFlow(v.Flow)
 	if err != nil {
 		return 0, err
 	}
-	// A flow without a byte is most likely new, or was never opened.
-	if f.BytesUp+f.BytesDown > 0 {
-		if n, err := t.exec(updateFlow, v.update(f)...); n > 0 || err != nil {
+	if !v.isNew {
+		if n, err := t.exec(updateFlow, e.update(v.Flow)...); n > 0 || err != nil {
 			return n, err
 		}
 	}
-	return t.exec(upsertFlow, append(v.insert(f), dest)...)
+	return t.exec(upsertFlow, append(e.insert(v.Flow), dest)...)
 }
 
 // tally adds up what a transaction's flows change in the running totals, so
@@ -340,7 +373,7 @@ func markLost(t *tx, at time.Time) (int64, error) {
 		if at.Before(f.Opened) {
 			f.Closed = f.Opened // the clock was set back
 		}
-		if err := saveFlow(t, k, f); err != nil {
+		if err := saveFlow(t, k, versionOf(f)); err != nil {
 			return 0, err
 		}
 	}

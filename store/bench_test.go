@@ -104,6 +104,48 @@ func BenchmarkSaveBatch(b *testing.B) {
 	}
 }
 
+// BenchmarkSaveShort stores flows as the journal hands over short ones: opened
+// and closed within one batch of that many versions.
+func BenchmarkSaveShort(b *testing.B) {
+	for _, size := range []int{200, 2000} {
+		b.Run(strconv.Itoa(size), func(b *testing.B) {
+			d := openBench(b, b.TempDir())
+			c := newCrowd()
+			for b.Loop() {
+				b.StopTimer()
+				flows := c.short(size)
+				b.StartTimer()
+				save(b, d, flows)
+			}
+			b.ReportMetric(float64(size/2*b.N)/b.Elapsed().Seconds(), "flows/s")
+			b.ReportMetric(float64(size*b.N)/b.Elapsed().Seconds(), "rows/s")
+		})
+	}
+}
+
+// short returns n versions of n/2 flows, each closed a little after it opened.
+func (c *crowd) short(n int) []flow.Flow {
+	const overlap = 20
+	flows := make([]flow.Flow, 0, n)
+	open := make([]flow.Flow, 0, overlap)
+	closeFirst := func() {
+		f := open[0]
+		f.Closed, f.End, f.BytesUp, f.BytesDown = f.Opened.Add(time.Second), flow.EndClient, 1000, 10_000
+		flows, open = append(flows, f), append(open[:0], open[1:]...)
+	}
+	for range n / 2 {
+		if len(open) == overlap {
+			closeFirst()
+		}
+		open = append(open, c.flow())
+		flows = append(flows, open[len(open)-1])
+	}
+	for len(open) > 0 {
+		closeFirst()
+	}
+	return flows
+}
+
 // BenchmarkPages asks for the pages of the dashboard over
 // EXEAT_BENCH_FLOWS flows (200,000 if unset), kept in EXEAT_BENCH_DIR if set.
 func BenchmarkPages(b *testing.B) {

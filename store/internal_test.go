@@ -295,7 +295,7 @@ func TestUndoneDestination(t *testing.T) {
 			f := flow.Flow{ID: uuid.New(), ServerID: uuid.New(), Host: "a.example", Port: 443, Opened: time.Now(), Closed: time.Now()}
 			err := d.write(t.Context(), func(t *tx) error {
 				k := newTally(t)
-				return errors.Join(saveFlow(t, k, &f), k.flush(), cause)
+				return errors.Join(saveFlow(t, k, versionOf(&f)), k.flush(), cause)
 			})
 			if err == nil {
 				t.Fatal("the write was done")
