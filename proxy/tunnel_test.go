@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -819,4 +820,39 @@ func churn(addr, target, token string, hello []byte, i int) {
 		conn.CloseWrite()
 		io.Copy(io.Discard, conn)
 	}
+}
+
+// TestOutOfDescriptors: accepting goes on after it failed for want of
+// descriptors, and a connection that only waits is let go for it.
+func TestOutOfDescriptors(t *testing.T) {
+	s := newScene(t, identity.ModeLearn, nil)
+	waiting := proxytest.Dial(t, s.addr)
+	for s.proxy.Counters().Waiting == 0 {
+		runtime.Gosched()
+	}
+	bare, err := proxy.Listen(context.Background(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxytest.Serve(t, s.proxy, &failsOnce{Listener: bare}, uuid.Nil)
+	expectEOF(t, waiting)
+	if _, a := proxytest.Send(t, bare.Addr().String(), proxytest.Head(s.target, "calendar", s.token)); a.Status != 200 {
+		t.Errorf("%s", a.Phrase)
+	}
+	if c := s.proxy.Counters(); c.AcceptErrors != 1 || c.Evicted != 1 {
+		t.Errorf("%d errors, %d evicted", c.AcceptErrors, c.Evicted)
+	}
+}
+
+type failsOnce struct {
+	net.Listener
+	once sync.Once
+}
+
+func (l *failsOnce) Accept() (conn net.Conn, err error) {
+	l.once.Do(func() { err = &net.OpError{Op: "accept", Err: syscall.EMFILE} })
+	if err != nil {
+		return nil, err
+	}
+	return l.Listener.Accept()
 }
