@@ -55,8 +55,8 @@ func start(t *testing.T, command ...string) *launcher {
 		f.Close()
 	}
 	t.Cleanup(func() { l.stop() })
-	for _, f := range []*os.File{outR, errR} {
-		if err := f.SetReadDeadline(time.Now().Add(patience)); err != nil {
+	for _, f := range []*os.File{inW, outR, errR} {
+		if err := f.SetDeadline(time.Now().Add(patience)); err != nil {
 			t.Fatal(err)
 		}
 	}
