@@ -171,7 +171,7 @@ func (d *daemon) hint(f flow.Flow) string {
 // guard knows all of our own ports from the first connection on.
 func (d *daemon) listen(ctx context.Context) (err error) {
 	var lc net.ListenConfig
-	if d.proxyListener, err = lc.Listen(ctx, "tcp", d.cfg.Proxy.Listen); err != nil {
+	if d.proxyListener, err = proxy.Listen(ctx, d.cfg.Proxy.Listen); err != nil {
 		return try(fmt.Errorf("the proxy can't listen: %w", err), "exeat serve --proxy-listen 127.0.0.1:0")
 	}
 	if d.webListener, err = lc.Listen(ctx, "tcp", d.cfg.Web.Listen); err != nil {
@@ -342,8 +342,7 @@ func (d *daemon) serveOwn(id identity.ID, addr string) error {
 }
 
 func (d *daemon) startOwn(id identity.ID, addr string) (string, error) {
-	var lc net.ListenConfig
-	ln, err := lc.Listen(d.ctx, "tcp", addr)
+	ln, err := proxy.Listen(d.ctx, addr)
 	if err != nil {
 		return "", err
 	}
