@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -104,8 +105,9 @@ func (d *daemon) hosts() []string {
 // selfAccess raises the alert about a launched server that came to the
 // dashboard's socket to decide about itself.
 func (d *daemon) selfAccess(ctx context.Context, p web.Peer) {
-	id, ok := d.launched.owner(p.PID)
+	id, ok, err := d.launched.owner(p.PID)
 	if !ok {
+		d.log.Warn("a process was turned away: it can't be told whether it runs inside a launched server", "pid", p.PID, "err", err)
 		return
 	}
 	s, ok := d.registry.Server(id)
@@ -154,20 +156,24 @@ func (l *launchedRoots) forgetDead() {
 	}
 }
 
-// inside reports whether pid runs below a launcher.
+// inside reports whether pid runs below a launcher. What can't be told counts
+// as inside, except on systems where it never can be.
 func (l *launchedRoots) inside(pid int) bool {
-	_, ok := l.owner(pid)
-	return ok
+	_, in, err := l.owner(pid)
+	return in || err != nil && !errors.Is(err, launch.ErrNoTree)
 }
 
-// owner returns the server in whose tree pid runs.
-func (l *launchedRoots) owner(pid int) (identity.ID, bool) {
+// owner returns the server in whose tree pid runs, if it runs in one.
+func (l *launchedRoots) owner(pid int) (identity.ID, bool, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	var failed error
 	for root, id := range l.roots {
-		if in, err := launch.Inside(pid, []launch.Process{root}); err == nil && in {
-			return id, true
+		in, err := launch.Inside(pid, []launch.Process{root})
+		if in {
+			return id, true, nil
 		}
+		failed = errors.Join(failed, err)
 	}
-	return identity.ID{}, false
+	return identity.ID{}, false, failed
 }

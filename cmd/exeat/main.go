@@ -53,11 +53,20 @@ func (h *hint) Unwrap() error { return h.err }
 // try wraps err with the command that helps.
 func try(err error, command string) error { return &hint{err: err, try: command} }
 
-// exitError is the exit status to end with. On its own it means that everything
-// there is to say was said; joined with another error it goes with that one.
+// exitError is the exit status to end with when everything there is to say was
+// said.
 type exitError int
 
 func (e exitError) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+// statusError is an error with an exit status of its own.
+type statusError struct {
+	err    error
+	status int
+}
+
+func (s *statusError) Error() string { return s.err.Error() }
+func (s *statusError) Unwrap() error { return s.err }
 
 // usageError is wrong usage of a command.
 type usageError struct{ err error }
@@ -70,11 +79,10 @@ func report(err error, stderr io.Writer) int {
 	if err == nil {
 		return exitOK
 	}
-	if silent, ok := err.(exitError); ok { //nolint:errorlint // on its own, not joined with words
+	var silent exitError
+	if errors.As(err, &silent) {
 		return int(silent)
 	}
-	status := exitError(exitFailed)
-	errors.As(err, &status)
 	fmt.Fprintf(stderr, "exeat: %s\n", clean(err.Error()))
 	var h *hint
 	if errors.As(err, &h) {
@@ -84,5 +92,9 @@ func report(err error, stderr io.Writer) int {
 	if errors.As(err, &usage) {
 		return exitUsage
 	}
-	return int(status)
+	var own *statusError
+	if errors.As(err, &own) {
+		return own.status
+	}
+	return exitFailed
 }

@@ -71,8 +71,12 @@ func runServer(ctx context.Context, cfg *config, c *client, name, mode string, c
 	// Signals are passed on to the command, which decides what they mean: an
 	// interrupt ends this process only after it has ended the command.
 	result, err := launch.Run(context.WithoutCancel(ctx), launch.Config{Command: command, Env: env.Apply(os.Environ())})
+	var failed *launch.StartError
+	if errors.As(err, &failed) && failed.Try != "" {
+		err = try(err, failed.Try)
+	}
 	if err != nil {
-		return errors.Join(exitError(result.Code), err)
+		return &statusError{err, result.Code}
 	}
 	return exitError(result.Code)
 }
