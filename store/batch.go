@@ -133,10 +133,11 @@ func storeFlow(t *tx, dest int64, v version) (int64, error) {
 // tally adds up what a transaction's flows change in the running totals, so
 // that each total is written once.
 type tally struct {
-	tx      *tx
-	dests   map[int64]*destTally
-	hours   map[hourKey]*sums
-	servers map[identity.ID]*serverTally
+	tx          *tx
+	dests       map[int64]*destTally
+	destHours   map[destHour]*sums
+	servers     map[identity.ID]*serverTally
+	serverHours map[serverHour]*sums
 }
 
 type place struct {
@@ -145,9 +146,10 @@ type place struct {
 	port   uint16
 }
 
-type hourKey struct {
+type destHour struct{ dest, hour int64 }
+
+type serverHour struct {
 	server identity.ID
-	dest   int64
 	hour   int64
 }
 
@@ -190,21 +192,25 @@ type serverTally struct {
 
 func newTally(t *tx) *tally {
 	return &tally{
-		tx:      t,
-		dests:   map[int64]*destTally{},
-		hours:   map[hourKey]*sums{},
-		servers: map[identity.ID]*serverTally{},
+		tx:          t,
+		dests:       map[int64]*destTally{},
+		destHours:   map[destHour]*sums{},
+		servers:     map[identity.ID]*serverTally{},
+		serverHours: map[serverHour]*sums{},
 	}
 }
 
-func (k *tally) server(id identity.ID) *serverTally {
-	s, ok := k.servers[id]
+// slot returns m's value for key, which it makes if need be.
+func slot[K comparable, V any](m map[K]*V, key K) *V {
+	v, ok := m[key]
 	if !ok {
-		s = &serverTally{}
-		k.servers[id] = s
+		v = new(V)
+		m[key] = v
 	}
-	return s
+	return v
 }
+
+func (k *tally) server(id identity.ID) *serverTally { return slot(k.servers, id) }
 
 // destination returns the row of f's destination, which it makes if need be;
 // 0 for a flow that never had a host.
@@ -239,11 +245,7 @@ func (k *tally) seen(dest int64, f *flow.Flow) {
 	if dest == 0 {
 		return
 	}
-	d, ok := k.dests[dest]
-	if !ok {
-		d = &destTally{name: f.Server}
-		k.dests[dest] = d
-	}
+	d := slot(k.dests, dest)
 	d.name = f.Server
 	d.include(opened, closed)
 	if f.Grade != "" && opened >= d.gradeAt {
@@ -257,16 +259,12 @@ func (k *tally) seen(dest int64, f *flow.Flow) {
 // count counts a flow that ended.
 func (k *tally) count(dest int64, f *flow.Flow) {
 	k.server(f.ServerID).add(f)
-	if d, ok := k.dests[dest]; ok {
-		d.add(f)
+	hour := hourOf(f.Opened)
+	slot(k.serverHours, serverHour{f.ServerID, hour}).add(f)
+	if dest != 0 {
+		slot(k.dests, dest).add(f)
+		slot(k.destHours, destHour{dest, hour}).add(f)
 	}
-	h := hourKey{f.ServerID, dest, hourOf(f.Opened)}
-	s, ok := k.hours[h]
-	if !ok {
-		s = &sums{}
-		k.hours[h] = s
-	}
-	s.add(f)
 }
 
 func (k *tally) flush() error {
@@ -275,8 +273,13 @@ func (k *tally) flush() error {
 			return err
 		}
 	}
-	for h, s := range k.hours {
-		if err := k.flushHour(h, s); err != nil {
+	for h, s := range k.destHours {
+		if err := k.flushDestHour(h, s); err != nil {
+			return err
+		}
+	}
+	for h, s := range k.serverHours {
+		if err := k.flushServerHour(h, s); err != nil {
 			return err
 		}
 	}
@@ -302,15 +305,16 @@ func (k *tally) flushDestination(id int64, d *destTally) error {
 	return err
 }
 
-func (k *tally) flushHour(h hourKey, s *sums) error {
+func (k *tally) flushServerHour(h serverHour, s *sums) error {
 	_, err := k.tx.exec(`INSERT INTO traffic_servers (hour, server, flows, refused, bytes_up, bytes_down) VALUES (?,?,?,?,?,?)
 		ON CONFLICT DO UPDATE SET flows = flows + excluded.flows, refused = refused + excluded.refused,
 			bytes_up = bytes_up + excluded.bytes_up, bytes_down = bytes_down + excluded.bytes_down`,
 		h.hour, blob(h.server), s.flows, s.refused, s.up, s.down)
-	if err != nil || h.dest == 0 {
-		return err
-	}
-	_, err = k.tx.exec(`INSERT INTO traffic_destinations (dest, hour, flows, refused, bytes_up, bytes_down) VALUES (?,?,?,?,?,?)
+	return err
+}
+
+func (k *tally) flushDestHour(h destHour, s *sums) error {
+	_, err := k.tx.exec(`INSERT INTO traffic_destinations (dest, hour, flows, refused, bytes_up, bytes_down) VALUES (?,?,?,?,?,?)
 		ON CONFLICT DO UPDATE SET flows = flows + excluded.flows, refused = refused + excluded.refused,
 			bytes_up = bytes_up + excluded.bytes_up, bytes_down = bytes_down + excluded.bytes_down`,
 		h.dest, h.hour, s.flows, s.refused, s.up, s.down)

@@ -34,9 +34,10 @@ func (c connector) Connect(context.Context) (driver.Conn, error) { return c.drv.
 // Driver implements driver.Connector.
 func (c connector) Driver() driver.Driver { return c.drv }
 
-// openWriter returns a pool of the one connection that writes.
+// openWriter returns a pool of the one connection that writes. It is used by one
+// goroutine at a time, so SQLite needn't lock it.
 func openWriter(path string, busy time.Duration) *sql.DB {
-	dsn := dsn(path, "rw", fmt.Sprintf("_journal_mode=WAL&_synchronous=FULL&_foreign_keys=on&_cache_size=-65536&_busy_timeout=%d", busy.Milliseconds()))
+	dsn := dsn(path, "rw", fmt.Sprintf("_mutex=no&_journal_mode=WAL&_synchronous=FULL&_foreign_keys=on&_cache_size=-65536&_busy_timeout=%d", busy.Milliseconds()))
 	db := sql.OpenDB(connector{dsn: dsn, drv: &sqlite3.SQLiteDriver{ConnectHook: writerPragmas}})
 	db.SetMaxOpenConns(1)
 	return db
