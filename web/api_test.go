@@ -503,3 +503,31 @@ func mustFind(t *testing.T, h *house, ref string) identity.Server {
 	must(t, err)
 	return s
 }
+
+// TestTrouble: a store that can't be written is said on every page, to whoever
+// asks for readiness, and in the metrics.
+func TestTrouble(t *testing.T) {
+	h := newHouse(t)
+	h.add("calendar", identity.ModeBlock, true, identity.NewServer{})
+	h.trouble()
+	c := h.signIn()
+	for _, path := range []string{"/", "/servers/calendar", "/flows", "/alerts", "/audit", "/sessions"} {
+		res := c.get(path)
+		for _, want := range []string{"The store can&#39;t be written", "the disk is full", "12 flows ended unrecorded", "Gap in the record: 3 flows"} {
+			if !strings.Contains(strings.ReplaceAll(res.body, "can't", "can&#39;t"), want) {
+				t.Errorf("%s doesn't say %q", path, want)
+			}
+		}
+	}
+	if res := (&client{h: h}).get("/readyz"); res.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("ready: %s", res.Status)
+	}
+	var st web.StatusJSON
+	h.call("GET", "/api/v1/status", "", 200, &st)
+	if !st.Record.Degraded || len(st.Gaps) != 1 {
+		t.Errorf("status %+v", st)
+	}
+	if !strings.Contains(h.socket(me, "GET", "/metrics", "").Body.String(), "exeat_store_degraded 1") {
+		t.Error("the metrics don't say it")
+	}
+}

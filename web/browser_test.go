@@ -188,9 +188,12 @@ func (b *tab) shoot(file string) {
 }
 
 // screens are the pages of the dashboard.
-func screens(h *house, full bool) map[string]string {
+func screens(h *house, state string) map[string]string {
 	m := map[string]string{"servers": "/", "flows": "/flows", "alerts": "/alerts", "audit": "/audit", "sessions": "/sessions"}
-	if full {
+	if state == "troubled" {
+		return map[string]string{"servers": "/"}
+	}
+	if state == "full" {
 		m["server"] = "/servers/calendar"
 		m["server-risky"] = "/servers/weather"
 		m["server-block"] = "/servers/github?owner=alice"
@@ -213,13 +216,16 @@ func TestScreens(t *testing.T) {
 		dir = t.TempDir()
 	}
 	must(t, os.MkdirAll(dir, 0o755))
-	for _, state := range []string{"empty", "full"} {
+	for _, state := range []string{"empty", "full", "troubled"} {
 		t.Run(state, func(t *testing.T) {
 			h := newHouse(t)
-			if state == "full" {
+			if state != "empty" {
 				h.rehearse()
 			}
 			b := h.browser()
+			if state == "troubled" {
+				h.trouble()
+			}
 			for _, width := range []int64{380, 1600} {
 				b.size(width, 900)
 				b.open("/signin")
@@ -228,11 +234,12 @@ func TestScreens(t *testing.T) {
 			b.signIn()
 			for _, width := range []int64{380, 1600} {
 				b.size(width, 900)
-				for name, path := range screens(h, state == "full") {
+				for name, path := range screens(h, state) {
 					for _, scheme := range []string{"light", "dark"} {
 						b.scheme(scheme)
 						b.open(path)
 						b.overflow(name, width)
+						b.accessible(name + " " + scheme)
 						b.shoot(filepath.Join(dir, fmt.Sprintf("%s-%s-%d-%s.png", state, name, width, scheme)))
 					}
 				}
@@ -423,4 +430,46 @@ func TestWithoutJavaScript(t *testing.T) {
 		t.Errorf("the book says %q", m.State)
 	}
 	b.quiet()
+}
+
+// audit looks for what keeps people out: text too faint for WCAG AA, fields
+// without a label, pictures without a name, tables without a caption, more or
+// fewer than one first heading, ids that aren't unique. It returns what it finds.
+const audit = `(() => {
+	const found = [], rgb = (c) => {
+		const m = c.match(/[\d.]+/g).map(Number);
+		return c.startsWith("color(") ? [m[0] * 255, m[1] * 255, m[2] * 255, m[3] ?? 1] : [m[0], m[1], m[2], m[3] ?? 1];
+	};
+	const over = (top, under) => [0, 1, 2].map((i) => top[i] * top[3] + under[i] * (1 - top[3]));
+	const ground = (e) => {
+		const stack = [];
+		for (; e; e = e.parentElement) stack.push(rgb(getComputedStyle(e).backgroundColor));
+		return stack.reverse().reduce((under, top) => over(top, under), [255, 255, 255]);
+	};
+	const light = (c) => { const [r, g, b] = c.map((v) => (v /= 255) <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4); return .2126 * r + .7152 * g + .0722 * b; };
+	const ratio = (a, b) => { const [x, y] = [light(a), light(b)].sort((p, q) => q - p); return (x + .05) / (y + .05); };
+	const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+	while (walk.nextNode()) {
+		const e = walk.currentNode.parentElement, text = walk.currentNode.textContent.trim(), r = e.getBoundingClientRect();
+		if (!text || !e.checkVisibility() || r.width < 2 || e.closest("svg, .sr, .skip, option, title")) continue;
+		const style = getComputedStyle(e), under = ground(e), got = ratio(over(rgb(style.color), under), under);
+		const large = parseFloat(style.fontSize) >= 24 || (parseFloat(style.fontSize) >= 18.66 && style.fontWeight >= 700);
+		if (got < (large ? 3 : 4.5)) found.push("faint " + got.toFixed(2) + ": " + text.slice(0, 40));
+	}
+	for (const f of document.querySelectorAll("input:not([type=hidden]), select, textarea"))
+		if (!f.labels?.length && !f.ariaLabel) found.push("no label: " + f.outerHTML.slice(0, 80));
+	for (const i of document.querySelectorAll("[role=img]")) if (!i.ariaLabel) found.push("no name: " + i.outerHTML.slice(0, 80));
+	for (const b of document.querySelectorAll("button, a")) if (!(b.innerText || b.textContent).trim() && !b.ariaLabel) found.push("no words: " + b.outerHTML.slice(0, 80));
+	for (const t of document.querySelectorAll("table")) if (!t.caption) found.push("no caption: " + t.className);
+	if (document.querySelectorAll("h1").length !== 1) found.push(document.querySelectorAll("h1").length + " first headings");
+	const ids = [...document.querySelectorAll("[id]")].map((e) => e.id), twice = ids.filter((id, i) => ids.indexOf(id) !== i);
+	if (twice.length) found.push("ids twice: " + twice.join());
+	return [...new Set(found)].slice(0, 12);
+})()`
+
+func (b *tab) accessible(name string) {
+	b.t.Helper()
+	for _, f := range eval[[]string](b, audit) {
+		b.t.Errorf("%s: %s", name, f)
+	}
 }

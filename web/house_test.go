@@ -11,7 +11,6 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -66,6 +65,21 @@ type house struct {
 	inside  func(int) bool
 	self    []web.Peer
 	started map[identity.ID]int
+	status  func(record.Status) record.Status
+}
+
+// moody is the real journal, whose state can be made worse than it is.
+type moody struct {
+	*record.Journal
+	h *house
+}
+
+func (m moody) Status() record.Status {
+	st := m.Journal.Status()
+	if m.h.status != nil {
+		st = m.h.status(st)
+	}
+	return st
 }
 
 // geography is the far side of the network: which addresses are whose.
@@ -127,7 +141,7 @@ func newHouse(t *testing.T) *house {
 	must(t, err)
 	h.url = "http://" + ln.Addr().String()
 	h.web, err = web.New(web.Config{
-		Servers: h.reg, Baselines: h.book, Store: h.db, Sessions: h.db, Journal: h.journal, Events: h.journal.Hub(),
+		Servers: h.reg, Baselines: h.book, Store: h.db, Sessions: h.db, Journal: moody{h.journal, h}, Events: h.journal.Hub(),
 		Listeners: h.opened, Risky: risky, ProxyURL: parse(t, "http://127.0.0.1:7180"), PublicURL: parse(t, h.url),
 		Inside:     func(pid int) bool { return h.inside != nil && h.inside(pid) },
 		SelfAccess: func(_ context.Context, p web.Peer) { h.self = append(h.self, p) },
@@ -363,14 +377,4 @@ func atoi(s string) int {
 	return n
 }
 
-// runTests runs the tests and looks for goroutines that they left behind.
-func runTests(m *testing.M) int {
-	code := m.Run()
-	if code == 0 {
-		if err := goleak.Find(); err != nil {
-			_, _ = os.Stderr.WriteString(err.Error())
-			return 1
-		}
-	}
-	return code
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -182,15 +182,8 @@ func (s *Server) destinationRow(e baseline.Entry, seen *store.Destination) desti
 
 // risk says why a destination needs a second look before it is approved.
 func (s *Server) risk(d destinationRow) string {
-	if s.cfg.Risky != nil {
-		if class := s.cfg.Risky.Class(d.Host); class != "" {
-			for _, c := range detect.Classes() {
-				if c.Class == class {
-					return c.Name
-				}
-			}
-			return strings.ReplaceAll(class, "_", " ")
-		}
+	if class := s.class(d.Host); class != "" {
+		return class
 	}
 	for _, g := range d.Grades {
 		if g != flow.GradeVerified && g != flow.GradeCaptured {
@@ -198,6 +191,20 @@ func (s *Server) risk(d destinationRow) string {
 		}
 	}
 	return ""
+}
+
+// class is what kind of risky host it is, in words; empty: it is none.
+func (s *Server) class(host string) string {
+	if s.cfg.Risky == nil {
+		return ""
+	}
+	class := s.cfg.Risky.Class(host)
+	for _, c := range detect.Classes() {
+		if c.Class == class {
+			return c.Name
+		}
+	}
+	return strings.ReplaceAll(class, "_", " ")
 }
 
 // decide approves or rejects what the form names: one destination by its own

@@ -12,29 +12,23 @@ import (
 	"github.com/exeat/exeat/web"
 )
 
-// TestMain lets the test binary act as a launched server that asks to be
-// approved, with a stolen token.
-func TestMain(m *testing.M) {
-	if url := os.Getenv("WEB_TEST_ASK"); url != "" {
-		os.Exit(ask(url, os.Getenv("WEB_TEST_TOKEN")))
+// TestAsLaunchedServer is no test of its own: run by TestSelfApprovalOverTCP in
+// a process of its own, it is a launched server that asks to be approved, with
+// a stolen token.
+func TestAsLaunchedServer(t *testing.T) {
+	url := os.Getenv("WEB_TEST_ASK")
+	if url == "" {
+		t.Skip("not run as a launched server")
 	}
-	os.Exit(runTests(m))
-}
-
-func ask(url, token string) int {
-	req, err := http.NewRequest(http.MethodPost, url, strings.NewReader(`{"targets":["evil.example:443"]}`))
-	if err != nil {
-		return 1
-	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(`{"targets":["evil.example:443"]}`))
+	must(t, err)
 	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Authorization", "Bearer "+token)
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return 1
-	}
-	_ = res.Body.Close()
-	_, _ = os.Stdout.WriteString(res.Status)
-	return 0
+	req.Header.Set("Authorization", "Bearer "+os.Getenv("WEB_TEST_TOKEN"))
+	tr := &http.Transport{DisableKeepAlives: true}
+	res, err := (&http.Client{Transport: tr}).Do(req)
+	must(t, err)
+	must(t, res.Body.Close())
+	t.Logf("answer: %s.", res.Status)
 }
 
 // TestSelfApprovalOverTCP starts a real process that has a good token. Whether
@@ -45,12 +39,14 @@ func TestSelfApprovalOverTCP(t *testing.T) {
 	var tok web.TokenJSON
 	decodeInto(t, h.socket(web.Peer{UID: 1000}, "POST", "/api/v1/tokens", `{"label":"stolen"}`).Body.Bytes(), &tok)
 	run := func() string {
-		cmd := exec.CommandContext(t.Context(), os.Args[0])
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestAsLaunchedServer$", "-test.v")
 		cmd.Env = append(os.Environ(), "WEB_TEST_ASK="+h.url+"/api/v1/baselines/calendar/approve", "WEB_TEST_TOKEN="+tok.Token)
 		var out bytes.Buffer
 		cmd.Stdout = &out
 		must(t, cmd.Run())
-		return out.String()
+		_, status, _ := strings.Cut(out.String(), "answer: ")
+		status, _, _ = strings.Cut(status, ".")
+		return status
 	}
 	me := os.Getpid()
 	h.inside = func(pid int) bool { return pid != me && parentOf(pid) == me }

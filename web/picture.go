@@ -127,6 +127,7 @@ const (
 	timelineLanes = 12
 	timelineWidth = 1000.0
 	laneHeight    = 18.0
+	minMark       = 4.0 // still a line on a phone, where the width shrinks to a third
 )
 
 // drawTimeline draws flows between since and now. flows come newest first.
@@ -169,7 +170,7 @@ func mark(f *flow.Flow, since, now time.Time) bar {
 		end = now
 	}
 	x := float64(f.Opened.Sub(since)) / whole * timelineWidth
-	w := max(float64(end.Sub(f.Opened))/whole*timelineWidth, 2.5)
+	w := max(float64(end.Sub(f.Opened))/whole*timelineWidth, minMark)
 	x = min(max(x, 0), timelineWidth-w)
 	b := bar{X: num(x), W: num(w), Class: "mark",
 		Title: fmt.Sprintf("%s, %s, %s sent, %s received", exact(f.Opened), took(f.Opened, f.Closed), humanBytes(f.BytesUp), humanBytes(f.BytesDown))}

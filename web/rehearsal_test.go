@@ -8,6 +8,7 @@ import (
 	"github.com/exeat/exeat/detect"
 	"github.com/exeat/exeat/flow"
 	"github.com/exeat/exeat/identity"
+	"github.com/exeat/exeat/record"
 	"github.com/exeat/exeat/store"
 )
 
@@ -91,7 +92,7 @@ func (h *house) troubles(s map[string]identity.Server) {
 	f = h.flow(s["weather"], "webhook.site", 2*time.Hour, func(f *flow.Flow) { f.Reason = flow.ReasonRiskyDestination })
 	h.alarm(f, flow.ReasonRiskyDestination)
 	for i := range 4 {
-		f = h.flow(s["github"], "telemetry.example.com", time.Duration(i+1)*31*time.Minute, refused(flow.ReasonRejected))
+		h.flow(s["github"], "telemetry.example.com", time.Duration(i+1)*31*time.Minute, refused(flow.ReasonRejected))
 	}
 	f = h.flow(s["github"], "exfil.example.net", 47*time.Minute, refused(flow.ReasonNewDestination))
 	h.alarm(f, flow.ReasonNewDestination)
@@ -119,3 +120,13 @@ func (h *house) flowOpen(s identity.Server, host string, ago time.Duration) flow
 }
 
 func alertQuery() store.AlertQuery { return store.AlertQuery{Status: detect.Open, Limit: 1} }
+
+// trouble takes the store away, now and once before.
+func (h *house) trouble() {
+	h.status = func(st record.Status) record.Status {
+		st.Degraded, st.Since, st.Cause, st.Lost = true, h.clock.Now().Add(-3*time.Minute), "the disk is full", 12
+		return st
+	}
+	must(h.t, h.db.SaveGap(h.t.Context(), record.Gap{From: h.clock.Now().Add(-5 * time.Hour), Until: h.clock.Now().Add(-4 * time.Hour),
+		Flows: 3, Cause: "the database is locked by another program"}))
+}
