@@ -220,7 +220,7 @@ func (d *plain) serve(w http.ResponseWriter, r *http.Request) {
 
 // exchange walks one request through, whatever happens, to its one report.
 func (d *plain) exchange(w http.ResponseWriter, r *http.Request, conn *plainConn, s *session) {
-	x := &exchange{session: s, conn: conn}
+	x := &exchange{Context: s.ctx, client: r.Context(), session: s, conn: conn}
 	defer func() {
 		if v := recover(); v != nil {
 			s.ended(flow.EndError)
@@ -238,10 +238,8 @@ func (d *plain) exchange(w http.ResponseWriter, r *http.Request, conn *plainConn
 	if r.Body != nil && r.Body != http.NoBody {
 		r.Body = &countedReader{r.Body, &s.up}
 	}
-	ctx, cancel := context.WithCancel(r.Context())
-	defer cancel()
-	defer context.AfterFunc(s.ctx, cancel)()
-	d.reverse.ServeHTTP(w, r.WithContext(x.trace(ctx)))
+	defer context.AfterFunc(r.Context(), s.cancel)()
+	d.reverse.ServeHTTP(w, r.WithContext(x.trace()))
 	s.ended(flow.EndServer)
 }
 

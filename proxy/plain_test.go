@@ -361,6 +361,27 @@ func TestPlainAlarmComesFirst(t *testing.T) {
 	}
 }
 
+// TestPlainOpened: a request that lasts is reported while it does, so that it
+// is found as lost should Exeat die; and before its end.
+func TestPlainOpened(t *testing.T) {
+	s := newScene(t, identity.ModeLearn, nil)
+	proceed := make(chan bool)
+	origin := newSite(t, nil, func(http.ResponseWriter, *http.Request) { <-proceed })
+	conn := proxytest.Dial(t, s.addr)
+	fmt.Fprintf(conn, "GET http://api.test:%s/ HTTP/1.1\r\nHost: a\r\nProxy-Authorization: %s\r\n\r\n", origin.port, proxytest.Basic("calendar", s.token))
+	opened := s.Journal.WaitOpened(t, 1)[0]
+	if ended := s.Journal.WaitClosed(t, 0); len(ended) != 0 {
+		t.Errorf("ended: %+v", ended)
+	}
+	proceed <- true
+	if f := s.Journal.WaitClosed(t, 1)[0]; f.ID != opened.ID || !opened.Closed.IsZero() || opened.IP.String() != "127.0.0.1" {
+		t.Errorf("opened as %+v, ended as %+v", opened, f)
+	}
+	if n := len(s.Journal.WaitOpened(t, 1)); n != 1 {
+		t.Errorf("opened %d times", n)
+	}
+}
+
 func TestPlainIdle(t *testing.T) {
 	s := newScene(t, identity.ModeLearn, func(c *proxy.Config) { c.Limits.IdleTimeout = 100 * time.Millisecond })
 	origin := newSite(t, nil, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })

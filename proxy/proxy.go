@@ -65,7 +65,8 @@ type Journal interface {
 	// baseline leaves the machine. On error nothing may leave, unless the
 	// server is in learn mode.
 	Alarm(ctx context.Context, f flow.Flow, reason flow.Reason) error
-	// Opened reports a tunnel whose bytes are about to be carried.
+	// Opened reports a flow whose bytes are being carried. It is called before
+	// Closed, and not at all for a plain request that is over in no time.
 	Opened(f flow.Flow)
 	// Closed reports a flow that ended, or that never came to be (refused or
 	// failed). It is called exactly once for each flow.

@@ -48,6 +48,9 @@ type session struct {
 	quiet time.Time
 	drain bool
 
+	// opening reports the flow as open, if it lasts: nil for a tunnel.
+	opening *time.Timer
+
 	mu       sync.Mutex // of the fields below
 	end      flow.End   // the first that happened counts
 	aborted  bool
@@ -193,6 +196,24 @@ func (s *session) start() {
 	s.p.cfg.Journal.Opened(s.flow)
 }
 
+// openedAfter is how long a plain request may take before it is reported as
+// open. Most are over by then and are handed over once, at their end. Together
+// with the time that the record takes to write, it keeps within the 100 ms
+// that may be missing after a crash.
+const openedAfter = 50 * time.Millisecond
+
+// startBriefly is start for a flow that is likely to be over in no time.
+func (s *session) startBriefly() {
+	s.open.Store(true)
+	s.opening = time.AfterFunc(openedAfter, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if !s.finished { // else its end was reported already
+			s.p.cfg.Journal.Opened(s.flow)
+		}
+	})
+}
+
 func (s *session) isOpen() bool { return s.open.Load() }
 
 // snapshot returns the flow with its counts of now. It may only be called once
@@ -225,6 +246,9 @@ func (s *session) finish(r *refusal) {
 	s.mu.Unlock()
 	if again {
 		return
+	}
+	if s.opening != nil {
+		s.opening.Stop()
 	}
 	switch {
 	case e == flow.EndRevoked && r != nil:

@@ -18,12 +18,26 @@ import (
 	"github.com/exeat/exeat/flow"
 )
 
-// exchange is one plain request on its way.
+// exchange is one plain request on its way, and the context of it: that ends
+// with its session, and has what net/http put into its client's.
 type exchange struct {
-	session *session
+	context.Context // the session's
+	client          context.Context
+	session         *session
 	conn    *plainConn
 	route   *route
 	refusal *refusal // why nothing came of it
+}
+
+// Value implements context.Context.
+func (x *exchange) Value(key any) any {
+	if key == (sessionKey{}) {
+		return x
+	}
+	if v := x.Context.Value(key); v != nil {
+		return v
+	}
+	return x.client.Value(key)
 }
 
 // route is where a request may go. It is never written to after it was made: a
@@ -54,8 +68,8 @@ func (p *Proxy) newTransport() *http.Transport {
 		DialTLSContext:         p.dialRouteTLS,
 		Protocols:              &protocols,
 		DisableCompression:     true,
-		MaxIdleConnsPerHost:    16,
-		MaxIdleConns:           64,
+		MaxIdleConnsPerHost:    64,
+		MaxIdleConns:           128,
 		IdleConnTimeout:        plainIdle,
 		MaxResponseHeaderBytes: maxAnswerHead,
 		WriteBufferSize:        4 << 10,
@@ -93,11 +107,10 @@ func (p *Proxy) dialRouteTLS(ctx context.Context, network, addr string) (net.Con
 	return conn, nil
 }
 
-// trace puts x where the pool finds it, and looks at the connection that the
-// pool chose before a byte of the request is written to it.
-func (x *exchange) trace(ctx context.Context) context.Context {
-	ctx = context.WithValue(ctx, sessionKey{}, x)
-	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: x.gotConn})
+// trace looks at the connection that the pool chose before a byte of the
+// request is written to it.
+func (x *exchange) trace() context.Context {
+	return httptrace.WithClientTrace(x, &httptrace.ClientTrace{GotConn: x.gotConn})
 }
 
 // gotConn decides about the address of the connection: a pooled one was
@@ -118,7 +131,7 @@ func (x *exchange) gotConn(info httptrace.GotConnInfo) {
 		s.flow.IP = addr
 	}
 	s.p.count.requests.Add(1)
-	s.start()
+	s.startBriefly()
 }
 
 // rewrite makes the request that goes out: to the destination that was decided
