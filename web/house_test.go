@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -62,6 +63,7 @@ type house struct {
 	tcp     *httptest.Server
 	url     string
 	opened  *listeners
+	mu      sync.Mutex // guards what the handlers call back
 	inside  func(int) bool
 	self    []web.Peer
 	started map[identity.ID]int
@@ -143,10 +145,9 @@ func newHouse(t *testing.T) *house {
 	h.web, err = web.New(web.Config{
 		Servers: h.reg, Baselines: h.book, Store: h.db, Sessions: h.db, Journal: moody{h.journal, h}, Events: h.journal.Hub(),
 		Listeners: h.opened, Risky: risky, ProxyURL: parse(t, "http://127.0.0.1:7180"), PublicURL: parse(t, h.url),
-		Inside:     func(pid int) bool { return h.inside != nil && h.inside(pid) },
-		SelfAccess: func(_ context.Context, p web.Peer) { h.self = append(h.self, p) },
-		Launched:   func(id identity.ID, pid int) { h.started[id] = pid },
-		LearnFor:   7 * 24 * time.Hour, Version: "0.1.0-test",
+		Inside: h.isInside, SelfAccess: h.sawSelf,
+		Launched: func(id identity.ID, pid int) { h.started[id] = pid },
+		LearnFor: 7 * 24 * time.Hour, Version: "0.1.0-test",
 		Listen:    map[string]string{"proxy": "127.0.0.1:7180", "web": ln.Addr().String()},
 		Geo:       web.GeoInfo{Source: "bundled", Date: time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC), Attribution: "Routing data: RouteViews and RIPE RIS, CC BY 4.0"},
 		Counters:  func() map[string]int64 { return map[string]int64{"limit_tunnels": 3} },
@@ -158,6 +159,31 @@ func newHouse(t *testing.T) *house {
 	h.tcp.Start()
 	t.Cleanup(h.close)
 	return h
+}
+
+func (h *house) setInside(f func(pid int) bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.inside = f
+}
+
+func (h *house) isInside(pid int) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.inside != nil && h.inside(pid)
+}
+
+func (h *house) sawSelf(_ context.Context, p web.Peer) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.self = append(h.self, p)
+}
+
+// turnedDown are the peers that were refused for being inside.
+func (h *house) turnedDown() []web.Peer {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.self)
 }
 
 func (h *house) close() {

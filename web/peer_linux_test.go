@@ -49,14 +49,14 @@ func TestSelfApprovalOverTCP(t *testing.T) {
 		return status
 	}
 	me := os.Getpid()
-	h.inside = func(pid int) bool { return pid != me && parentOf(pid) == me }
+	h.setInside(func(pid int) bool { return pid != me && parentOf(pid) == me })
 	if got := run(); got != "403 Forbidden" {
 		t.Errorf("from inside: %s", got)
 	}
-	if len(h.self) != 1 || len(h.book.Entries(s.ID)) != 0 {
-		t.Errorf("told of %v; entries %v", h.self, h.book.Entries(s.ID))
+	if len(h.turnedDown()) != 1 || len(h.book.Entries(s.ID)) != 0 {
+		t.Errorf("told of %v; entries %v", h.turnedDown(), h.book.Entries(s.ID))
 	}
-	h.inside = nil
+	h.setInside(nil)
 	if got := run(); got != "200 OK" {
 		t.Errorf("from outside: %s", got)
 	}

@@ -322,13 +322,13 @@ func TestTokens(t *testing.T) {
 func TestSelfApproval(t *testing.T) {
 	h := newHouse(t)
 	h.add("calendar", identity.ModeBlock, true, identity.NewServer{})
-	h.inside = func(pid int) bool { return pid == 666 }
+	h.setInside(func(pid int) bool { return pid == 666 })
 	res := h.socket(web.Peer{UID: 1000, PID: 666}, "POST", "/api/v1/baselines/calendar/approve", `{"targets":["evil.example:443"]}`)
 	if res.Code != http.StatusForbidden || !strings.Contains(res.Body.String(), "self_access") {
 		t.Errorf("from inside: %d %s", res.Code, res.Body)
 	}
-	if len(h.self) != 1 || h.self[0].PID != 666 {
-		t.Errorf("told of %v", h.self)
+	if told := h.turnedDown(); len(told) != 1 || told[0].PID != 666 {
+		t.Errorf("told of %v", told)
 	}
 	if ok := h.socket(web.Peer{UID: 1000, PID: 4242}, "GET", "/api/v1/servers", ""); ok.Code != 200 {
 		t.Errorf("from outside: %d", ok.Code)
