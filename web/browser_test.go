@@ -291,20 +291,31 @@ func TestBrowser(t *testing.T) {
 		t.Error("the other rows went away")
 	}
 
+	// Paused, it stands still; resumed, it catches up.
+	b.run(chromedp.Click("#pulse"))
+	b.until("the pause", `document.querySelector("#pulse").dataset.state === "paused"`)
+	late := h.flow(s["weather"], "later.example.org", 0, nil)
+	h.sync()
+	if eval[bool](b, `document.getElementById("f-`+late.ID.String()+`") !== null`) {
+		t.Error("a flow arrived while updates were paused")
+	}
+	b.run(chromedp.Click("#pulse"))
+	b.until("the flow after the pause", `document.getElementById("f-`+late.ID.String()+`") !== null`)
+
 	// Ticks survive what arrives; "tick all" leaves the risky ones out.
 	b.open("/servers/weather")
 	b.until("the live stream", `document.querySelector("#pulse")?.dataset.state === "live"`)
 	b.run(chromedp.Click("#tick-all"))
-	if got := eval[string](b, `[...document.querySelectorAll("input[name=target]:checked")].map(i => i.value.split(" ")[0]).sort().join()`); got != "files.example.com:443,just-now.example.org:443" {
+	if got := eval[string](b, `[...document.querySelectorAll("input[name=target]:checked")].map(i => i.value.split(" ")[0]).sort().join()`); got != "files.example.com:443,just-now.example.org:443,later.example.org:443" {
 		t.Errorf("ticked: %s", got)
 	}
 	h.flow(s["weather"], "another.example.org", 0, nil)
 	b.until("another candidate", `document.getElementById("c-another.example.org:443") !== null`)
-	if got := eval[int](b, `document.querySelectorAll("input[name=target]:checked").length`); got != 2 {
+	if got := eval[int](b, `document.querySelectorAll("input[name=target]:checked").length`); got != 3 {
 		t.Errorf("%d are ticked after an update", got)
 	}
 	b.run(chromedp.Click(`button[name=all][value=approve]`))
-	b.until("the approval", `document.querySelector("#flash")?.innerText.startsWith("2 destinations approved") === true`)
+	b.until("the approval", `document.querySelector("#flash")?.innerText.startsWith("3 destinations approved") === true`)
 	if m := h.book.Match(s["weather"].ID, flow.Destination{Host: "files.example.com", Port: 443}); m.State != baseline.Approved {
 		t.Errorf("the book says %q", m.State)
 	}

@@ -17,6 +17,7 @@ import (
 
 const (
 	destinationsShown = 200
+	candidatesShown   = 300
 	timelineFlows     = 1000
 	timelineSpan      = 24 * time.Hour
 	recentFlows       = 12
@@ -32,6 +33,7 @@ type serverView struct {
 	Modes        []identity.Mode
 	Alerts       []detect.Alert
 	Candidates   []destinationRow
+	Waiting      int // all candidates; no more than candidatesShown are listed
 	Risky        int // candidates that "select all" leaves out
 	Destinations []destinationRow
 	MoreDest     bool
@@ -149,6 +151,8 @@ func (s *Server) placeDestinations(v *serverView, entries []baseline.Entry, seen
 		return cmp.Or(cmp.Compare(boolRank(b.Risk != ""), boolRank(a.Risk != "")), byLast(a, b))
 	}
 	slices.SortFunc(v.Candidates, byRisk)
+	v.Waiting = len(v.Candidates)
+	v.Candidates = v.Candidates[:min(v.Waiting, candidatesShown)]
 	slices.SortFunc(v.Destinations, byLast)
 }
 

@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/chi/v5/middleware"
 )
 
 // door is what stands before a route.
@@ -13,6 +14,8 @@ type door = func(http.Handler) http.Handler
 // stands before whatever changes something, known before whatever needs
 // somebody to be known.
 func (s *Server) routes(r chi.Router, outside, known door) {
+	r.Use(middleware.GetHead)
+
 	// Without a session: health, signing in, and what the sign-in page needs.
 	r.Get("/healthz", s.healthz)
 	r.Get("/readyz", s.readyz)

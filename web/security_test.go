@@ -59,6 +59,9 @@ func TestEverythingNeedsASession(t *testing.T) {
 			t.Errorf("%s without a session tells of a server", name)
 		}
 	}
+	if res := c.do(c.request("HEAD", "/servers/calendar", "", "")); res.StatusCode != http.StatusSeeOther {
+		t.Errorf("HEAD without a session: %s", res.Status)
+	}
 	if res := c.get("/no/such/place"); res.StatusCode != http.StatusSeeOther {
 		t.Errorf("an unknown page without a session: %s, so that one can tell pages apart", res.Status)
 	}

@@ -138,12 +138,12 @@ const live = (() => {
   open();
   schedule(idle);
 
-  return {
-    toggle() {
-      paused = !paused;
-      if (paused) { close(); clearTimeout(timer); say("paused", "Paused"); } else { open(); refresh(); }
-    },
+  const toggle = () => {
+    paused = !paused;
+    if (paused) { close(); clearTimeout(timer); say("paused", "Paused"); } else { open(); refresh(); }
   };
+  pulse.addEventListener("click", toggle);
+  return { toggle };
 })();
 
 // ── Ticks ───────────────────────────────────────────────────────────────
