@@ -228,7 +228,7 @@ func (d *plain) exchange(w http.ResponseWriter, r *http.Request, conn *plainConn
 		}
 		s.finish(x.refusal)
 	}()
-	s.describePlain()
+	s.grade = gradeOfPlain(s.dest())
 	addrs, refused := s.find()
 	if refused != nil {
 		d.refuse(w, x, refused)
@@ -256,9 +256,8 @@ func (d *plain) survive() {
 }
 
 // describePlain notes what is known of a request that we carry ourselves, TLS
-// included where there is any.
+// included where there is any, once its connection stands.
 func (s *session) describePlain() {
-	s.grade = gradeOfPlain(s.dest())
 	s.flow.Grade = s.grade
 	if s.flow.Method != flow.MethodHTTPS {
 		return

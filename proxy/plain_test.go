@@ -110,11 +110,13 @@ func TestPlainHTTPS(t *testing.T) {
 		cert   *tls.Certificate
 		status int
 		reason string
+		sni    string
+		grade  flow.Grade
 	}{
-		{"verified", &good, 200, ""},
-		{"another name", &wrong, 502, "tls_failed"},
-		{"unknown issuer", &strange, 502, "tls_failed"},
-		{"no TLS at all", nil, 502, "tls_failed"},
+		{"verified", &good, 200, "", "api.test", flow.GradeVerified},
+		{"another name", &wrong, 502, "tls_failed", "", ""},
+		{"unknown issuer", &strange, 502, "tls_failed", "", ""},
+		{"no TLS at all", nil, 502, "tls_failed", "", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			origin := newSite(t, test.cert, nil)
@@ -126,8 +128,8 @@ func TestPlainHTTPS(t *testing.T) {
 				t.Errorf("%s\n%s", a.Phrase, a.Body)
 			}
 			f := s.Journal.WaitClosed(t, before+1)[before]
-			if f.Method != flow.MethodHTTPS || f.SNI != "api.test" || f.Grade != flow.GradeVerified {
-				t.Errorf("%s, SNI %q, grade %s", f.Method, f.SNI, f.Grade)
+			if f.Method != flow.MethodHTTPS || f.SNI != test.sni || f.Grade != test.grade {
+				t.Errorf("%s, SNI %q, grade %q", f.Method, f.SNI, f.Grade)
 			}
 			if test.status != 200 && (string(f.Reason) != test.reason || f.End != flow.EndFailed || len(origin.seen) != 0) {
 				t.Errorf("%s, end %s, %d requests", f.Reason, f.End, len(origin.seen))
@@ -183,6 +185,11 @@ func TestPlainRefusals(t *testing.T) {
 	}
 	if asked := s.Resolver.Asked(); len(asked) != 0 {
 		t.Errorf("asked for %q", asked)
+	}
+	for _, f := range s.Journal.WaitClosed(t, 6) {
+		if f.Grade != "" {
+			t.Errorf("%s, %s: graded %s, and nothing was dialled", f.Host, f.Reason, f.Grade)
+		}
 	}
 }
 

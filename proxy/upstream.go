@@ -24,9 +24,9 @@ type exchange struct {
 	context.Context // the session's
 	client          context.Context
 	session         *session
-	conn    *plainConn
-	route   *route
-	refusal *refusal // why nothing came of it
+	conn            *plainConn
+	route           *route
+	refusal         *refusal // why nothing came of it
 }
 
 // Value implements context.Context.
@@ -130,6 +130,7 @@ func (x *exchange) gotConn(info httptrace.GotConnInfo) {
 	if ok {
 		s.flow.IP = addr
 	}
+	s.describePlain()
 	s.p.count.requests.Add(1)
 	s.startBriefly()
 }

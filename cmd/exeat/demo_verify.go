@@ -148,7 +148,7 @@ func wantFlow(role story.Role, f *flow.Flow, first bool) outcome {
 	case role == story.Search && host == story.HostCatcher:
 		return outcome{flow.Allowed, flow.ReasonRiskyDestination, flow.GradeVerified}
 	case role == story.Files && host == story.AddrMetadata:
-		return outcome{flow.Refused, flow.ReasonMetadataAccess, flow.GradeIPLiteral}
+		return outcome{flow.Refused, flow.ReasonMetadataAccess, ""}
 	case first:
 		return outcome{flow.Allowed, flow.ReasonLearning, flow.GradeVerified}
 	}
