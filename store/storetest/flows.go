@@ -168,6 +168,23 @@ func flowsHostile(t *testing.T, s Store) {
 	}
 }
 
+// versionsOfABatch: what several versions of a flow in one batch leave is what
+// they would leave one by one, and each flow keeps its own.
+func versionsOfABatch(t *testing.T, s Store) {
+	v := server(t, s, "maps")
+	short, long := openFlow(v, "a.example", Now()), openFlow(v, "b.example", Now().Add(time.Second))
+	moved, late := long, ended(short)
+	moved.BytesUp, moved.BytesDown, moved.SNI = 5, 6, "b.example"
+	late.BytesUp, late.End = 99, flow.EndError // a flow ends once
+	save(t, s, short, long, ended(short), moved, late, short)
+	equal(t, "the one that ended", got(s.Flow(t.Context(), short.ID))(t), ended(short))
+	equal(t, "the one that is open", got(s.Flow(t.Context(), long.ID))(t), moved)
+	save(t, s, moved, long, ended(long)) // stored, so far, as open
+	equal(t, "the other, when it ended", got(s.Flow(t.Context(), long.ID))(t), ended(long))
+	total := got(s.Totals(t.Context()))(t)[v.ID]
+	equal(t, "totals", figures{total.Flows, total.Refused, total.BytesUp, total.BytesDown}, figures{2, 0, 20, 200})
+}
+
 func closedStays(t *testing.T, s Store) {
 	v := server(t, s, "maps")
 	open := openFlow(v, "api.example.com", Now())

@@ -65,6 +65,7 @@ func Run(t *testing.T, open func(t *testing.T) Store) {
 		{"flows filtered", flowsFiltered},
 		{"flows paged", flowsPaged},
 		{"flows hostile", flowsHostile},
+		{"versions of a batch", versionsOfABatch},
 		{"closed flows stay closed", closedStays},
 		{"one bad write fails alone", failsAlone},
 		{"totals count once", totalsOnce},
