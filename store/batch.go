@@ -19,14 +19,8 @@ import (
 // (any more) and alerts that don't exist are left out.
 func (d *DB) SaveBatch(ctx context.Context, b record.Batch) error {
 	return d.write(ctx, func(t *tx) error {
-		k := newTally(t)
-		for _, v := range finalVersions(b.Flows) {
-			if err := saveFlow(t, k, v); err != nil {
-				return fmt.Errorf("storing flow %s: %w", v.ID, err)
-			}
-		}
-		if err := k.flush(); err != nil {
-			return fmt.Errorf("storing the totals: %w", err)
+		if err := saveFlows(t, b.Flows); err != nil {
+			return err
 		}
 		for i := range b.Entries {
 			if err := learnEntry(t, &b.Entries[i]); err != nil {
@@ -40,6 +34,19 @@ func (d *DB) SaveBatch(ctx context.Context, b record.Batch) error {
 		}
 		return nil
 	})
+}
+
+func saveFlows(t *tx, flows []flow.Flow) error {
+	k := newTally(t)
+	for _, v := range finalVersions(flows) {
+		if err := saveFlow(t, k, v); err != nil {
+			return fmt.Errorf("storing flow %s: %w", v.ID, err)
+		}
+	}
+	if err := k.flush(); err != nil {
+		return fmt.Errorf("storing the totals: %w", err)
+	}
+	return nil
 }
 
 // updateFlow brings a stored flow up to date if nothing changed that an index

@@ -31,14 +31,15 @@ const (
 
 const cursorSize = 1 + 8 + 16
 
-var cursorEncoding = base64.RawURLEncoding.Strict()
+// cursorEncoding is strict, so that a cursor has one form only.
+func cursorEncoding() *base64.Encoding { return base64.RawURLEncoding.Strict() }
 
 func (k key) cursor(kind byte) string {
 	b := make([]byte, 0, cursorSize)
 	b = append(b, kind)
 	b = binary.BigEndian.AppendUint64(b, uint64(k.at))
 	b = append(b, k.id[:]...)
-	return cursorEncoding.EncodeToString(b)
+	return cursorEncoding().EncodeToString(b)
 }
 
 // parseCursor returns the key in s, and false if s is empty.
@@ -46,10 +47,10 @@ func parseCursor(kind byte, s string) (key, bool, error) {
 	if s == "" {
 		return key{}, false, nil
 	}
-	if len(s) != cursorEncoding.EncodedLen(cursorSize) {
+	if len(s) != cursorEncoding().EncodedLen(cursorSize) {
 		return key{}, false, ErrBadCursor
 	}
-	b, err := cursorEncoding.DecodeString(s)
+	b, err := cursorEncoding().DecodeString(s)
 	if err != nil || b[0] != kind {
 		return key{}, false, ErrBadCursor
 	}

@@ -37,8 +37,6 @@ func hourOfMicros(us int64) int64 {
 	return h
 }
 
-func fromHour(h int64) time.Time { return time.Unix(h*3600, 0).UTC() }
-
 // list is how a list is stored: as JSON, "" when it is empty.
 func list[T any](v []T) (string, error) {
 	if len(v) == 0 {

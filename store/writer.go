@@ -76,7 +76,7 @@ func (t *tx) prepare(query string) (*sql.Stmt, error) {
 
 // exec runs a statement and returns how many rows it changed.
 func (t *tx) exec(query string, args ...any) (int64, error) {
-	s, err := t.prepare(query)
+	s, err := t.prepare(query) //nolint:sqlclosecheck // kept for the next use; writer.close closes it
 	if err != nil {
 		return 0, err
 	}
@@ -89,7 +89,7 @@ func (t *tx) exec(query string, args ...any) (int64, error) {
 
 // get reads one row into dest; it returns sql.ErrNoRows if there is none.
 func (t *tx) get(query string, args []any, dest ...any) error {
-	s, err := t.prepare(query)
+	s, err := t.prepare(query) //nolint:sqlclosecheck // kept for the next use; writer.close closes it
 	if err != nil {
 		return err
 	}
@@ -103,7 +103,7 @@ func (t *tx) direct(query string) error {
 }
 
 func (t *tx) query(query string, args ...any) (*sql.Rows, error) {
-	s, err := t.prepare(query)
+	s, err := t.prepare(query) //nolint:sqlclosecheck // kept for the next use; writer.close closes it
 	if err != nil {
 		return nil, err
 	}
@@ -266,7 +266,7 @@ func (w *writer) commit(group []*op) (int, error) {
 	w.tx.rows = 0
 	errs := make([]error, 0, len(group))
 	for _, o := range group {
-		err, fatal := w.runOne(o)
+		fatal, err := w.runOne(o)
 		if fatal {
 			return 0, w.abort(err)
 		}
@@ -289,27 +289,27 @@ func (w *writer) commit(group []*op) (int, error) {
 
 // runOne runs one op in a savepoint. If it fails for reasons of its own, only
 // its changes are undone; fatal means that the transaction is lost.
-func (w *writer) runOne(o *op) (err error, fatal bool) {
+func (w *writer) runOne(o *op) (fatal bool, err error) {
 	if !o.state.CompareAndSwap(waiting, taken) {
-		return nil, false // withdrawn
+		return false, nil // withdrawn
 	}
 	if _, err := w.tx.exec("SAVEPOINT op"); err != nil {
-		return err, true
+		return true, err
 	}
 	if err := o.run(w.tx); err != nil {
 		if cause(err) != "" {
-			return err, true
+			return true, err
 		}
 		w.tx.forget()
 		if _, undo := w.tx.exec("ROLLBACK TO op"); undo != nil {
-			return fmt.Errorf("%w (and undoing it: %w)", err, undo), true
+			return true, fmt.Errorf("%w (and undoing it: %w)", err, undo)
 		}
 		w.counters.refused.Add(1)
 		_, undo := w.tx.exec("RELEASE op")
-		return err, undo != nil
+		return undo != nil, err
 	}
 	_, err = w.tx.exec("RELEASE op")
-	return err, err != nil
+	return err != nil, err
 }
 
 // abort undoes the transaction. SQLite may have done so already, so that its
