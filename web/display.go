@@ -19,6 +19,7 @@ import (
 // type that would switch escaping off.
 func (s *Server) funcs() template.FuncMap {
 	return template.FuncMap{
+		"short":     short,
 		"asset":     s.assetURL,
 		"ago":       func(t time.Time) string { return ago(t, s.now()) },
 		"exact":     exact,
