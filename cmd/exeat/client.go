@@ -158,17 +158,21 @@ func each[T any](ctx context.Context, c *client, path string, query url.Values, 
 		if limit > 0 && left <= len(page.Items) {
 			page.Items, last = page.Items[:left], true
 		}
+		if err := doAll(page.Items, do); err != nil || last {
+			return err
+		}
 		left -= len(page.Items)
-		for _, item := range page.Items {
-			if err := do(item); err != nil {
-				return err
-			}
-		}
-		if last {
-			return nil
-		}
 		query.Set("cursor", page.Next)
 	}
+}
+
+func doAll[T any](items []T, do func(T) error) error {
+	for _, item := range items {
+		if err := do(item); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // splitRef takes "name" or "owner/name" apart.
