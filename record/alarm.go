@@ -44,21 +44,47 @@ func (j *Journal) raise(ctx context.Context, a detect.Alert) error {
 		if first {
 			return j.insert(ctx, slot)
 		}
-		select {
-		case <-slot.stored:
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := await(ctx, slot.stored); err != nil {
+			return err
 		}
-		merged, ok := j.inbox.merge(slot, a)
-		if ok {
-			j.hub.Publish(Event{Alert: &merged})
-			if slot.saved() {
-				return nil
-			}
+		m := j.inbox.merge(slot, a)
+		if m.taken {
+			j.hub.Publish(Event{Alert: &m.alert})
+			return j.confirm(ctx, slot, m)
+		}
+		// It is being resolved: the same cause then starts a new alert.
+		if err := await(ctx, m.closing); err != nil {
+			return err
+		}
+	}
+}
+
+func await(ctx context.Context, done <-chan struct{}) error {
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// confirm makes sure that an event which was counted into an alert is as
+// durable as it must be: a host that the alert on disk doesn't speak of yet is
+// waited for, a repetition isn't.
+func (j *Journal) confirm(ctx context.Context, s *slot, m merged) error {
+	if m.fresh {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), alarmTimeout)
+		defer cancel()
+		if err := j.Sync(ctx); err != nil {
+			j.inbox.refused(s)
 			return ErrUnavailable
 		}
-		// It was resolved meanwhile: the same cause starts a new alert.
 	}
+	if j.health.degraded() || !j.inbox.durable(s, m) {
+		j.inbox.refused(s)
+		return ErrUnavailable
+	}
+	return nil
 }
 
 // insert stores the first event of a cause. The write is not given up when the
@@ -69,6 +95,7 @@ func (j *Journal) insert(ctx context.Context, s *slot) error {
 	j.cfg.Logger.Warn("alert", "kind", a.Kind, "severity", a.Severity, "server", a.Server,
 		"host", a.Host, "port", a.Port, "verdict", a.Verdict, "id", a.ID)
 	if j.health.degraded() {
+		j.inbox.refused(s)
 		s.finish(false)
 		return ErrUnavailable
 	}
@@ -77,6 +104,9 @@ func (j *Journal) insert(ctx context.Context, s *slot) error {
 	err := j.cfg.Store.InsertAlert(ctx, a)
 	if err != nil && unavailable(err) {
 		j.failed(err)
+	}
+	if err != nil {
+		j.inbox.refused(s)
 	}
 	s.finish(err == nil)
 	return err
@@ -105,23 +135,41 @@ func (j *Journal) saveUnsaved(s *slot) bool {
 // SetAlertStatus acknowledges or resolves an alert, with who did it in the
 // audit trail. A resolved alert is over: the same cause makes a new one.
 func (j *Journal) SetAlertStatus(ctx context.Context, id uuid.UUID, status detect.Status, by string) (detect.Alert, error) {
+	j.statusMu.Lock()
+	defer j.statusMu.Unlock()
 	s, ok := j.inbox.find(id)
 	if !ok {
 		return detect.Alert{}, ErrNoAlert
 	}
-	select {
-	case <-s.stored:
-	case <-ctx.Done():
-		return detect.Alert{}, ctx.Err()
-	}
-	a := s.snapshot()
-	a.Status = status
-	if err := j.cfg.Store.SetAlertStatus(ctx, a, by, j.cfg.Now()); err != nil {
+	if err := await(ctx, s.stored); err != nil {
 		return detect.Alert{}, err
 	}
-	j.inbox.setStatus(s, status)
+	if !s.saved() {
+		return detect.Alert{}, ErrUnavailable
+	}
+	a := j.inbox.beginStatus(s, status)
+	err := j.cfg.Store.SetAlertStatus(ctx, a, by, j.cfg.Now())
+	j.inbox.endStatus(s, status, err == nil)
+	if err != nil {
+		return detect.Alert{}, err
+	}
 	j.hub.Publish(Event{Alert: &a})
 	return a, nil
+}
+
+// claimed returns the one server of a name; none when several owners have one.
+func (j *Journal) claimed(name identity.Name) identity.ID {
+	var found identity.ID
+	for _, s := range j.cfg.Servers.Servers() {
+		if s.Name != name {
+			continue
+		}
+		if found != (identity.ID{}) {
+			return identity.ID{}
+		}
+		found = s.ID
+	}
+	return found
 }
 
 // AuthFailed counts wrong credentials and raises an alert once they look like
@@ -131,14 +179,10 @@ func (j *Journal) AuthFailed(claimed identity.Name, from netip.Addr) {
 	if !due {
 		return
 	}
-	var id identity.ID
-	for _, s := range j.cfg.Servers.Servers() {
-		if s.Name == claimed {
-			id = s.ID
-			break
-		}
+	if count.names {
+		claimed = ""
 	}
-	a, ok := detect.NewAuthFailures(claimed, id, from, count, j.cfg.Now())
+	a, ok := detect.NewAuthFailures(claimed, j.claimed(claimed), from, count.n, j.cfg.Now())
 	if !ok {
 		return
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/exeat/exeat/detect"
 	"github.com/exeat/exeat/flow"
+	"github.com/exeat/exeat/identity"
 )
 
 // inbox has the unresolved alerts in memory, one a cause.
@@ -33,6 +34,12 @@ type slot struct {
 	alert detect.Alert // guarded by in.mu
 	ok    bool         // on disk; guarded by in.mu
 	over  bool         // resolved or given up; guarded by in.mu
+	// closing is set while the alert is being resolved, and closed when it was
+	// or wasn't. Nothing is counted into it meanwhile. Guarded by in.mu.
+	closing chan struct{}
+	// hosts are the destinations that the alert on disk has spoken of; at most
+	// maxHosts. Guarded by in.mu.
+	hosts map[flow.Destination]struct{}
 	// stored is closed once the first attempt to store it has ended.
 	stored chan struct{}
 }
@@ -44,7 +51,7 @@ func newInbox(alerts []detect.Alert) *inbox {
 		families: make(map[detect.Key]int),
 	}
 	for _, a := range alerts {
-		s := &slot{in: in, alert: a, ok: true, stored: make(chan struct{})}
+		s := &slot{in: in, alert: a, ok: true, stored: make(chan struct{}), hosts: make(map[flow.Destination]struct{})}
 		close(s.stored)
 		in.remember(s)
 	}
@@ -65,7 +72,7 @@ func (in *inbox) add(a detect.Alert) (*slot, bool) {
 			return s, false
 		}
 	}
-	s := &slot{in: in, alert: a, stored: make(chan struct{})}
+	s := &slot{in: in, alert: a, stored: make(chan struct{}), hosts: make(map[flow.Destination]struct{})}
 	in.remember(s)
 	return s, true
 }
@@ -75,24 +82,77 @@ func (in *inbox) remember(s *slot) {
 	in.families[detect.Key{Server: s.alert.ServerID, Kind: s.alert.Kind}]++
 }
 
-// merge counts a into the slot's alert. It reports false when the alert is
-// over.
-func (in *inbox) merge(s *slot, a detect.Alert) (detect.Alert, bool) {
+// maxHosts bounds what a slot remembers of the hosts of its family; what is
+// forgotten is waited for once more.
+const maxHosts = 256
+
+// merged is what became of an event of a known cause.
+type merged struct {
+	taken   bool
+	alert   detect.Alert
+	dest    flow.Destination
+	fresh   bool            // the alert on disk doesn't speak of dest yet
+	closing <-chan struct{} // if it wasn't taken: wait for this, then try again
+}
+
+// merge counts a into the slot's alert, unless that is over or about to be.
+func (in *inbox) merge(s *slot, a detect.Alert) merged {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if s.over {
-		return detect.Alert{}, false
+	switch {
+	case s.over:
+		return merged{closing: s.stored} // closed long since
+	case s.closing != nil:
+		return merged{closing: s.closing}
 	}
 	s.alert = s.alert.Merge(a)
 	in.dirty[s] = struct{}{}
-	return s.alert, true
+	dest := flow.Destination{Host: a.Host, Port: a.Port}
+	_, known := s.hosts[dest]
+	return merged{taken: true, alert: s.alert, dest: dest, fresh: !known}
+}
+
+// durable reports whether the event that m was made from is on disk, and
+// remembers its host if it is.
+func (in *inbox) durable(s *slot, m merged) bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if !s.ok {
+		return false
+	}
+	if m.fresh {
+		in.spokenOf(s, m.dest)
+	}
+	return true
+}
+
+func (in *inbox) spokenOf(s *slot, dest flow.Destination) {
+	if len(s.hosts) >= maxHosts {
+		clear(s.hosts)
+	}
+	s.hosts[dest] = struct{}{}
+}
+
+// refused puts an alert right whose latest event was to be let through and was
+// refused for want of a store. In learn mode it goes through all the same.
+func (in *inbox) refused(s *slot) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if s.alert.Verdict != flow.Allowed || s.alert.Evidence.Mode == identity.ModeLearn {
+		return
+	}
+	s.alert.Verdict = flow.Refused
+	s.alert = s.alert.WithPlace(s.alert.Place) // the text says what happened
+	in.dirty[s] = struct{}{}
 }
 
 // finish tells those who wait that the first attempt to store it has ended.
 func (s *slot) finish(ok bool) {
 	s.in.mu.Lock()
 	s.ok = ok
-	if !ok {
+	if ok {
+		s.in.spokenOf(s, flow.Destination{Host: s.alert.Host, Port: s.alert.Port})
+	} else {
 		s.in.held[s] = struct{}{}
 	}
 	s.in.mu.Unlock()
@@ -128,6 +188,9 @@ func (in *inbox) drop(s *slot) {
 }
 
 func (in *inbox) forget(s *slot) {
+	if s.over {
+		return
+	}
 	s.over = true
 	all := detect.Key{Server: s.alert.ServerID, Kind: s.alert.Kind}
 	if in.families[all]--; in.families[all] == 0 {
@@ -155,12 +218,32 @@ func (in *inbox) find(id uuid.UUID) (*slot, bool) {
 	return s, ok
 }
 
-func (in *inbox) setStatus(s *slot, status detect.Status) {
+// beginStatus returns the alert as it is to be stored with a new status. While
+// it is being resolved nothing more is counted into it.
+func (in *inbox) beginStatus(s *slot, status detect.Status) detect.Alert {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	s.alert.Status = status
 	if status == detect.Resolved {
-		in.forget(s)
+		s.closing = make(chan struct{})
+	}
+	a := s.alert
+	a.Status = status
+	return a
+}
+
+// endStatus ends what beginStatus began; stored says whether it is on disk.
+func (in *inbox) endStatus(s *slot, status detect.Status, stored bool) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if stored {
+		s.alert.Status = status
+		if status == detect.Resolved {
+			in.forget(s)
+		}
+	}
+	if s.closing != nil {
+		close(s.closing)
+		s.closing = nil
 	}
 }
 
@@ -206,7 +289,8 @@ func (in *inbox) locateOne(f *flow.Flow) {
 	family := detect.Family(f.Host)
 	for _, kind := range located() {
 		s, ok := in.byKey[detect.Key{Server: f.ServerID, Kind: kind, Family: family}]
-		if ok && s.alert.Place != f.Place && slices.Contains(s.alert.Flows, f.ID) {
+		// Only of its latest event: an older flow's address may be another host's.
+		if ok && s.alert.Place != f.Place && len(s.alert.Flows) > 0 && s.alert.Flows[0] == f.ID {
 			s.alert = s.alert.Located(f.IP, f.Place)
 			in.dirty[s] = struct{}{}
 		}

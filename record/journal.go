@@ -96,6 +96,8 @@ type Journal struct {
 	// pending is the batch that the store failed to take; only run touches it.
 	pending *Batch
 
+	// statusMu makes one decision about alerts at a time.
+	statusMu sync.Mutex
 	health   health
 	counters struct {
 		recorded, waits, overloaded atomic.Int64
@@ -254,7 +256,6 @@ func (j *Journal) ready() bool {
 		if !j.save(*j.pending) {
 			return false
 		}
-		j.publish(j.pending.Flows)
 		j.pending = nil
 	}
 	return true
@@ -305,7 +306,6 @@ func (j *Journal) progress() {
 		if !j.save(Batch{Flows: flows[:n]}) {
 			return
 		}
-		j.publish(flows[:n])
 		flows = flows[n:]
 	}
 }
@@ -325,7 +325,6 @@ func (j *Journal) write(flows []flow.Flow) bool {
 		j.pending = &b
 		return false
 	}
-	j.publish(flows)
 	return true
 }
 
@@ -350,7 +349,7 @@ func (j *Journal) learn(flows []flow.Flow) []baseline.Entry {
 	return entries
 }
 
-// save writes b and keeps the health up to date. It reports whether the store
+// save writes b, tells whoever is looking, and keeps the health up to date. It reports whether the store
 // is fit for more: a batch that it refused for its own sake is given up, and
 // counted, rather than tried for ever.
 func (j *Journal) save(b Batch) bool {
@@ -360,6 +359,7 @@ func (j *Journal) save(b Batch) bool {
 	switch {
 	case err == nil:
 		j.counters.recorded.Add(int64(closed(b.Flows)))
+		j.publish(b.Flows)
 	case unavailable(err):
 		j.failed(err)
 		return false

@@ -303,6 +303,96 @@ func TestResolvedCauseMakesANewAlert(t *testing.T) {
 	}
 }
 
+func (r *rig) alerts(t *testing.T) []detect.Alert {
+	t.Helper()
+	page, err := r.store.Alerts(t.Context(), store.AlertQuery{})
+	check(t, err)
+	return page.Items
+}
+
+// TestResolveLosesNothing resolves an alert while events of its cause go on
+// coming in: each is counted on disk, in the alert that ends or in the next.
+func TestResolveLosesNothing(t *testing.T) {
+	r := newRig(t, nil)
+	const n = 300
+	var all sync.WaitGroup
+	all.Go(func() {
+		for i := range n {
+			if err := r.journal.Alarm(t.Context(), r.flow(fmt.Sprintf("h%d.attacker.example", i%7)), flow.ReasonNewDestination); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	for range 40 {
+		for _, a := range r.alerts(t) {
+			if a.Status == detect.Resolved {
+				continue
+			}
+			_, err := r.journal.SetAlertStatus(t.Context(), a.ID, detect.Resolved, "test")
+			if err != nil && !errors.Is(err, record.ErrNoAlert) {
+				t.Error(err)
+			}
+		}
+	}
+	all.Wait()
+	wait(t, tick(t), "all to be counted", func() bool {
+		var count int64
+		for _, a := range r.alerts(t) {
+			count += a.Count
+		}
+		return count == n
+	})
+}
+
+// TestStatusIsOneDecisionAtATime: resolving and acknowledging at once leave the
+// store and the inbox of one mind.
+func TestStatusIsOneDecisionAtATime(t *testing.T) {
+	r := newRig(t, nil)
+	for range 20 {
+		check(t, r.journal.Alarm(t.Context(), r.flow("api.attacker.example"), flow.ReasonNewDestination))
+		id := r.alerts(t)[0].ID
+		var both sync.WaitGroup
+		for _, status := range []detect.Status{detect.Resolved, detect.Acknowledged, detect.Resolved} {
+			both.Go(func() {
+				if _, err := r.journal.SetAlertStatus(t.Context(), id, status, "test"); err != nil && !errors.Is(err, record.ErrNoAlert) {
+					t.Error(err)
+				}
+			})
+		}
+		both.Wait()
+		a, err := r.store.Alert(t.Context(), id)
+		check(t, err)
+		if a.Status != detect.Resolved {
+			t.Fatalf("resolved and acknowledged at once, it is stored as %s", a.Status)
+		}
+	}
+}
+
+// TestAnotherHostOfAKnownCauseIsWaitedFor: the alert on disk speaks of a host
+// before anything goes to it, also when its family has an alert already.
+func TestAnotherHostOfAKnownCauseIsWaitedFor(t *testing.T) {
+	r := newRig(t, nil)
+	for i := range 20 {
+		host := fmt.Sprintf("h%d.attacker.example", i)
+		check(t, r.journal.Alarm(t.Context(), r.flow(host), flow.ReasonNewDestination))
+		if a := r.alerts(t)[0]; a.Host != host || a.Count != int64(i+1) {
+			t.Fatalf("on disk is %s, %d times; want %s, %d times", a.Host, a.Count, host, i+1)
+		}
+	}
+}
+
+func TestWrongCredentialsOfManyNames(t *testing.T) {
+	r := newRig(t, nil)
+	from := netip.MustParseAddr("127.0.0.1")
+	for i := range 6000 { // more than there is room for
+		r.journal.AuthFailed(identity.Name(fmt.Sprintf("n%d", i)), from)
+	}
+	wait(t, tick(t), "the count", func() bool {
+		a := r.alerts(t)
+		return len(a) == 1 && a[0].Kind == detect.AuthFailures && a[0].Server == "" && a[0].Count >= 3000
+	})
+}
+
 func TestFullQueueSlowsThenRefuses(t *testing.T) {
 	r := newRig(t, func(c *record.Config) {
 		c.Queue, c.Patience = 4, time.Millisecond
@@ -336,8 +426,11 @@ func TestStoreAway(t *testing.T) {
 	wait(t, tick(t), "the failure to be noticed", func() bool { return r.journal.Status().Degraded })
 
 	alarm := r.flow("api.attacker.example")
-	if err := r.journal.Alarm(t.Context(), alarm, flow.ReasonNewDestination); !errors.Is(err, record.ErrUnavailable) {
-		t.Fatalf("an alarm that is not on disk returned %v", err)
+	alarm.Mode = identity.ModeAlert
+	for range 2 { // of a cause that is new, and of one that is known
+		if err := r.journal.Alarm(t.Context(), alarm, flow.ReasonNewDestination); !errors.Is(err, record.ErrUnavailable) {
+			t.Fatalf("an alarm that is not on disk returned %v", err)
+		}
 	}
 	for range 100 { // far more than the queue holds: approved work goes on
 		check(t, r.journal.Admit(t.Context()))
@@ -357,8 +450,8 @@ func TestStoreAway(t *testing.T) {
 	}
 	page, err := r.store.Alerts(t.Context(), store.AlertQuery{})
 	check(t, err)
-	if len(page.Items) != 1 {
-		t.Errorf("the alert that was raised meanwhile is not there: %+v", page.Items)
+	if len(page.Items) != 1 || page.Items[0].Verdict != flow.Refused {
+		t.Errorf("the alert that was raised meanwhile, of what was refused for want of a store: %+v", page.Items)
 	}
 	if _, err := r.store.Flow(t.Context(), before.ID); err != nil {
 		t.Errorf("the flow whose write failed is not there: %v", err)
