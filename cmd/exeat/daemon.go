@@ -10,12 +10,11 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
-	"slices"
-	"sync"
+	"path/filepath"
+	"runtime"
 	"sync/atomic"
 	"time"
 
-	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/exeat/exeat/baseline"
@@ -55,6 +54,7 @@ type daemon struct {
 	guard    atomic.Pointer[policy.Guard]
 	private  []netip.Prefix
 	ports    *ownPorts
+	own      ownListeners
 	launched *launchedRoots
 
 	ctx    context.Context // of everything that runs
@@ -75,7 +75,7 @@ func startDaemon(ctx context.Context, cfg *config, log *slog.Logger, opts worldO
 	if err != nil {
 		return nil, err
 	}
-	d := &daemon{cfg: cfg, log: log, private: private, ports: &ownPorts{}, launched: &launchedRoots{}, failed: make(chan error, 1)}
+	d := &daemon{cfg: cfg, log: log, private: private, ports: &ownPorts{}, failed: make(chan error, 1)}
 	d.ctx, d.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	d.group, d.ctx = errgroup.WithContext(d.ctx)
 	steps := []func(context.Context) error{
@@ -94,8 +94,8 @@ func startDaemon(ctx context.Context, cfg *config, log *slog.Logger, opts worldO
 }
 
 func (d *daemon) openStore(ctx context.Context) error {
-	if err := os.MkdirAll(d.cfg.Data, 0o700); err != nil {
-		return fmt.Errorf("the data directory: %w", err)
+	if err := openData(d.cfg.Data); err != nil {
+		return err
 	}
 	db, err := store.Open(ctx, store.Config{
 		Path: d.cfg.storePath(), Logger: d.log, Retain: time.Duration(d.cfg.Store.RetainFlows),
@@ -104,6 +104,23 @@ func (d *daemon) openStore(ctx context.Context) error {
 		return err
 	}
 	d.store = db
+	d.launched, err = loadRoots(filepath.Join(d.cfg.Data, "launched.json"))
+	return err
+}
+
+// openData makes the data directory for this user alone. One that others may
+// write to is refused: they could put a store of theirs in its place.
+func openData(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("the data directory: %w", err)
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return fmt.Errorf("the data directory: %w", err)
+	}
+	if info.Mode().Perm()&0o022 != 0 && runtime.GOOS != "windows" {
+		return try(fmt.Errorf("the data directory %s can be written to by others", dir), "chmod 700 "+dir)
+	}
 	return nil
 }
 
@@ -193,9 +210,14 @@ func (d *daemon) listen(ctx context.Context) (err error) {
 	return nil
 }
 
-// listenSocket opens the command line's socket for this user alone. The store's
-// lock is held by now, so a socket that lies there belongs to nobody.
+// listenSocket opens the command line's socket for this user alone, unless
+// another daemon answers on it: the store's lock doesn't tell when the store
+// lies elsewhere.
 func listenSocket(ctx context.Context, path string) (net.Listener, error) {
+	dialer := net.Dialer{Timeout: time.Second}
+	if conn, err := dialer.DialContext(ctx, "unix", path); err == nil {
+		return nil, errors.Join(errors.New("another daemon is running for this data directory"), conn.Close())
+	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("the command line's socket: %w", err)
 	}
@@ -232,7 +254,7 @@ func (d *daemon) serve() {
 	d.group.Go(func() error { d.keepGuardFresh(); return nil })
 	for _, s := range d.registry.Servers() {
 		if s.Listen != "" && s.Status == identity.StatusActive {
-			if err := d.serveOwn(s.ID, s.Listen); err != nil {
+			if _, err := d.openOwn(s.ID, s.Listen); err != nil {
 				d.log.Error("a server's own listener did not come up", "server", s.Name, "addr", s.Listen, "err", err)
 			}
 		}
@@ -312,52 +334,6 @@ func (d *daemon) closeRooms(ctx context.Context) {
 	}
 }
 
-// cut ends the tunnels of what was revoked.
-func (d *daemon) cut(server identity.ID, credential uuid.UUID) {
-	if d.proxy != nil {
-		d.proxy.Cut(server, credential)
-	}
-}
-
-// Open makes a loopback listener for one server that needs no credentials, or
-// returns the one that it has. It implements web.Listeners.
-func (d *daemon) Open(ctx context.Context, id identity.ID) (string, error) {
-	s, ok := d.registry.Server(id)
-	if !ok {
-		return "", identity.ErrUnknownServer
-	}
-	if s.Listen != "" {
-		return s.Listen, nil
-	}
-	addr, err := d.startOwn(id, "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return addr, d.registry.SetListen(ctx, id, addr, "system")
-}
-
-func (d *daemon) serveOwn(id identity.ID, addr string) error {
-	_, err := d.startOwn(id, addr)
-	return err
-}
-
-func (d *daemon) startOwn(id identity.ID, addr string) (string, error) {
-	ln, err := proxy.Listen(d.ctx, addr)
-	if err != nil {
-		return "", err
-	}
-	d.ports.add(portOf(ln))
-	d.refreshGuard()
-	d.group.Go(func() error {
-		err := d.proxy.ServeAs(d.ctx, ln, id)
-		if d.ctx.Err() == nil {
-			d.log.Error("a server's own listener stopped", "addr", ln.Addr(), "err", err)
-		}
-		return nil
-	})
-	return ln.Addr().String(), nil
-}
-
 // proxyURL is the address of the proxy for clients on this machine.
 func (d *daemon) proxyURL() string {
 	scheme := "http"
@@ -417,22 +393,4 @@ func (d *daemon) refreshGuard() {
 		}
 	}
 	d.guard.Store(g)
-}
-
-// ownPorts are the ports that Exeat listens on.
-type ownPorts struct {
-	mu    sync.Mutex
-	ports []uint16
-}
-
-func (p *ownPorts) add(ports ...uint16) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.ports = append(p.ports, ports...)
-}
-
-func (p *ownPorts) list() []uint16 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return slices.Clone(p.ports)
 }

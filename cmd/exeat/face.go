@@ -2,11 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/url"
-	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -14,7 +12,6 @@ import (
 	"github.com/exeat/exeat/baseline"
 	"github.com/exeat/exeat/flow"
 	"github.com/exeat/exeat/identity"
-	"github.com/exeat/exeat/launch"
 	"github.com/exeat/exeat/record"
 	"github.com/exeat/exeat/resolve"
 	"github.com/exeat/exeat/store"
@@ -41,7 +38,7 @@ func (d *daemon) openWeb(context.Context) error {
 		Journal: d.journal, Events: d.journal.Hub(), Listeners: d, Risky: d.risky,
 		ProxyURL: proxyURL, PublicURL: public, Hosts: d.hosts(),
 		Inside: d.launched.inside, SelfAccess: d.selfAccess,
-		Launched: d.launched.add,
+		Launched: d.hasLaunched,
 		LearnFor: time.Duration(d.cfg.Learn.Window), Version: version(),
 		Listen: map[string]string{
 			"proxy": d.proxyListener.Addr().String(), "web": d.webListener.Addr().String(),
@@ -102,6 +99,13 @@ func (d *daemon) hosts() []string {
 	return []string{ap, "localhost:" + port, "127.0.0.1:" + port, "[::1]:" + port}
 }
 
+// hasLaunched remembers below which process a server runs.
+func (d *daemon) hasLaunched(id identity.ID, pid int) {
+	if err := d.launched.add(id, pid); err != nil {
+		d.log.Error("the list of launched servers could not be written: after a restart this one could pass for a person", "err", err)
+	}
+}
+
 // selfAccess raises the alert about a launched server that came to the
 // dashboard's socket to decide about itself.
 func (d *daemon) selfAccess(ctx context.Context, p web.Peer) {
@@ -121,59 +125,4 @@ func (d *daemon) selfAccess(ctx context.Context, p web.Peer) {
 	if f.ID, _ = uuid.NewV7(); d.journal.Alarm(ctx, f, flow.ReasonSelfAccess) != nil {
 		d.log.Error("a launched server called the command line's socket", "server", s.Name, "pid", p.PID)
 	}
-}
-
-// launchedRoots are the launchers below which servers run.
-type launchedRoots struct {
-	mu    sync.Mutex
-	roots map[launch.Process]identity.ID
-}
-
-// maxRoots is how many launchers are remembered before the dead are forgotten.
-const maxRoots = 256
-
-func (l *launchedRoots) add(id identity.ID, pid int) {
-	p, err := launch.Identify(pid)
-	if err != nil {
-		return // it ended already, and nothing runs below it
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.roots == nil {
-		l.roots = make(map[launch.Process]identity.ID)
-	}
-	if len(l.roots) >= maxRoots {
-		l.forgetDead()
-	}
-	l.roots[p] = id
-}
-
-func (l *launchedRoots) forgetDead() {
-	for p := range l.roots {
-		if now, err := launch.Identify(p.PID); err != nil || now != p {
-			delete(l.roots, p)
-		}
-	}
-}
-
-// inside reports whether pid runs below a launcher. What can't be told counts
-// as inside, except on systems where it never can be.
-func (l *launchedRoots) inside(pid int) bool {
-	_, in, err := l.owner(pid)
-	return in || err != nil && !errors.Is(err, launch.ErrNoTree)
-}
-
-// owner returns the server in whose tree pid runs, if it runs in one.
-func (l *launchedRoots) owner(pid int) (identity.ID, bool, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	var failed error
-	for root, id := range l.roots {
-		in, err := launch.Inside(pid, []launch.Process{root})
-		if in {
-			return id, true, nil
-		}
-		failed = errors.Join(failed, err)
-	}
-	return identity.ID{}, false, failed
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"database/sql"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -105,6 +106,31 @@ func TestOneDaemonADirectory(t *testing.T) {
 	}
 	if _, status := s.exeat(t, "server", "add", "still"); status != exitOK {
 		t.Error("the first daemon does not answer any more")
+	}
+}
+
+// TestSocketOfAnother: nor is the socket of a running daemon taken over when
+// only the store lies elsewhere.
+func TestSocketOfAnother(t *testing.T) {
+	s := startServe(t, t.TempDir())
+	cmd := exec.CommandContext(t.Context(), "exeat", "serve", "--data", s.cfg.Data, "--store-url", "sqlite:"+filepath.Join(t.TempDir(), "x.db"),
+		"--proxy-listen", "127.0.0.1:0", "--web-listen", "127.0.0.1:0")
+	if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "another daemon") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if _, status := s.exeat(t, "server", "add", "still"); status != exitOK {
+		t.Error("the first daemon does not answer any more")
+	}
+}
+
+// TestForeignDataDirectory: a directory that others may write to is refused.
+func TestForeignDataDirectory(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "shared")
+	must(t, os.Mkdir(dir, 0o700))
+	must(t, os.Chmod(dir, 0o777))
+	out, err := exec.CommandContext(t.Context(), "exeat", "serve", "--data", dir).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "\ntry: chmod 700 ") {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
 

@@ -61,12 +61,17 @@ func (s *served) settled(t *testing.T, name string, n int) []flow.Flow {
 // behind it, and holds its flow to what must be known of it.
 func TestNpmThroughTheGate(t *testing.T) {
 	host := registryHost(t)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if out, err := exec.CommandContext(ctx, "npm", "view", "is-number", "version", "--fetch-retries=0").CombinedOutput(); err != nil {
+		t.Skipf("no registry answers without Exeat either: %v\n%s", err, out)
+	}
 	// A registry on a documentation or private network is refused, rightly,
 	// unless it is named.
 	s := startServe(t, t.TempDir(), "--network-allow-private", "203.0.113.0/24,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16")
 	out, status := s.exeat(t, "run", "probe", "--", "npm", "view", "is-number", "version", "--fetch-retries=0", "--fetch-timeout=20000")
 	if status != 0 {
-		t.Skipf("no registry answers: npm ended with status %d", status)
+		t.Fatalf("npm ended with status %d", status)
 	}
 	if !strings.HasPrefix(strings.TrimSpace(out), "7.") {
 		t.Errorf("npm said %q", out)
@@ -313,6 +318,40 @@ func TestServerCantApproveItself(t *testing.T) {
 	}))
 	if !slices.Equal(kinds, []detect.Kind{detect.SelfAccess}) {
 		t.Errorf("alerts %v", kinds)
+	}
+}
+
+// TestServerCantApproveItselfAfterARestart: the daemon that a server was
+// launched by is not the one that it then speaks to.
+func TestServerCantApproveItselfAfterARestart(t *testing.T) {
+	data := t.TempDir()
+	s := startServe(t, data)
+	exeat, err := exec.LookPath("exeat")
+	must(t, err)
+	cmd := exec.CommandContext(t.Context(), "exeat", "run", "sly", "--data", data, "--", "sh", "-c",
+		"echo up; read go; "+exeat+" baseline approve sly evil.example --data "+data+"; echo status $?")
+	cmd.Env = append(os.Environ(), "EXEAT_CONFIG="+os.DevNull)
+	in, err := cmd.StdinPipe()
+	must(t, err)
+	out, err := cmd.StdoutPipe()
+	must(t, err)
+	must(t, cmd.Start())
+	_, err = io.ReadFull(out, make([]byte, len("up\n")))
+	must(t, err)
+	s.stop(t)
+	s = startServe(t, data)
+	_, err = io.WriteString(in, "go\n")
+	must(t, err)
+	said, err := io.ReadAll(out)
+	must(t, err)
+	must(t, cmd.Wait())
+	if string(said) != "status 1\n" {
+		t.Errorf("it said %q", said)
+	}
+	var b web.BaselineJSON
+	s.call(t, http.MethodGet, "/baselines/sly", nil, &b)
+	if b.Approved != 0 {
+		t.Errorf("its baseline has %d approved entries", b.Approved)
 	}
 }
 
