@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -22,8 +23,9 @@ import (
 type config struct {
 	Data  string `yaml:"data"`
 	Proxy struct {
-		Listen string `yaml:"listen"`
-		TLS    struct {
+		Listen    string `yaml:"listen"`
+		PublicURL string `yaml:"public_url"`
+		TLS       struct {
 			Cert     string `yaml:"cert"`
 			Key      string `yaml:"key"`
 			ClientCA string `yaml:"client_ca"`
@@ -104,6 +106,7 @@ func (o option) override(getenv func(string) string, flags *pflag.FlagSet) error
 func (c *config) options() []option {
 	return []option{
 		{"proxy.listen", (*text)(&c.Proxy.Listen), "where the proxy listens"},
+		{"proxy.public_url", (*text)(&c.Proxy.PublicURL), "the address that clients use for the proxy, if not the one it listens on"},
 		{"proxy.tls.cert", (*text)(&c.Proxy.TLS.Cert), "certificate file: the proxy then speaks TLS to its clients"},
 		{"proxy.tls.key", (*text)(&c.Proxy.TLS.Key), "key file of that certificate"},
 		{"proxy.tls.client_ca", (*text)(&c.Proxy.TLS.ClientCA), "CA file: clients must then show a certificate signed by it"},
@@ -210,6 +213,11 @@ func (c *config) check() error {
 	}
 	if !strings.HasPrefix(c.Store.URL, "sqlite:") {
 		return fmt.Errorf("store.url: %q is not a store of this version: use sqlite:FILE", c.Store.URL)
+	}
+	for key, address := range map[string]string{"proxy.public_url": c.Proxy.PublicURL, "web.public_url": c.Web.PublicURL} {
+		if u, err := url.Parse(address); address != "" && (err != nil || u.Host == "" || u.User != nil || (u.Scheme != "http" && u.Scheme != "https")) {
+			return fmt.Errorf("%s: %q is not http(s)://HOST[:PORT]", key, address)
+		}
 	}
 	if (c.Proxy.TLS.Cert == "") != (c.Proxy.TLS.Key == "") {
 		return errors.New("proxy.tls: cert and key belong together")

@@ -334,8 +334,11 @@ func (d *daemon) closeRooms(ctx context.Context) {
 	}
 }
 
-// proxyURL is the address of the proxy for clients on this machine.
+// proxyURL is where clients find the proxy.
 func (d *daemon) proxyURL() string {
+	if u := d.cfg.Proxy.PublicURL; u != "" {
+		return u
+	}
 	scheme := "http"
 	if d.cfg.Proxy.TLS.Cert != "" {
 		scheme = "https"
