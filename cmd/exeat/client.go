@@ -34,8 +34,7 @@ var errNoDaemon = errors.New("no daemon is running for this data directory")
 // connect returns a client of the running daemon, or errNoDaemon.
 func connect(ctx context.Context, cfg *config) (*client, error) {
 	if base := os.Getenv("EXEAT_URL"); base != "" {
-		u, err := url.Parse(base)
-		if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		if !isOrigin(strings.TrimSuffix(base, "/")) {
 			return nil, fmt.Errorf("EXEAT_URL: %q is not http(s)://HOST[:PORT]", base)
 		}
 		token := os.Getenv("EXEAT_TOKEN")

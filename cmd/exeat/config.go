@@ -203,27 +203,49 @@ func (c *config) readFile(path string) error {
 // check refuses what can't work, and what this version doesn't do: a setting
 // that looks in force and isn't is worse than none.
 func (c *config) check() error {
+	for _, check := range []func() error{c.checkAddresses, c.checkTLS, c.checkLater} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	_, err := c.allowPrivate()
+	return err
+}
+
+func (c *config) checkAddresses() error {
 	for key, addr := range map[string]string{"proxy.listen": c.Proxy.Listen, "web.listen": c.Web.Listen} {
 		if _, port, err := net.SplitHostPort(addr); err != nil || port == "" {
 			return fmt.Errorf("%s: %q is not host:port", key, addr)
 		}
 	}
-	if _, err := c.allowPrivate(); err != nil {
-		return err
-	}
-	if !strings.HasPrefix(c.Store.URL, "sqlite:") {
-		return fmt.Errorf("store.url: %q is not a store of this version: use sqlite:FILE", c.Store.URL)
-	}
 	for key, address := range map[string]string{"proxy.public_url": c.Proxy.PublicURL, "web.public_url": c.Web.PublicURL} {
-		if u, err := url.Parse(address); address != "" && (err != nil || u.Host == "" || u.User != nil || (u.Scheme != "http" && u.Scheme != "https")) {
+		if address != "" && !isOrigin(address) {
 			return fmt.Errorf("%s: %q is not http(s)://HOST[:PORT]", key, address)
 		}
 	}
-	if (c.Proxy.TLS.Cert == "") != (c.Proxy.TLS.Key == "") {
+	return nil
+}
+
+func isOrigin(address string) bool {
+	u, err := url.Parse(address)
+	return err == nil && u.Host != "" && u.User == nil && (u.Scheme == "http" || u.Scheme == "https")
+}
+
+func (c *config) checkTLS() error {
+	t := c.Proxy.TLS
+	if (t.Cert == "") != (t.Key == "") {
 		return errors.New("proxy.tls: cert and key belong together")
 	}
-	if c.Proxy.TLS.ClientCA != "" && c.Proxy.TLS.Cert == "" {
+	if t.ClientCA != "" && t.Cert == "" {
 		return errors.New("proxy.tls: client_ca needs cert and key")
+	}
+	return nil
+}
+
+// checkLater refuses the keys of later versions.
+func (c *config) checkLater() error {
+	if !strings.HasPrefix(c.Store.URL, "sqlite:") {
+		return fmt.Errorf("store.url: %q is not a store of this version: use sqlite:FILE", c.Store.URL)
 	}
 	if c.Web.OIDC.Issuer != "" || c.Web.OIDC.ClientID != "" {
 		return errors.New("web.oidc: signing in through an identity provider is not in this version: leave it empty")
