@@ -211,10 +211,12 @@ func TestGradesOfApproval(t *testing.T) {
 		want  []flow.Grade
 	}{
 		{"never seen", "a.example.com", nil, nil, []flow.Grade{flow.GradeVerified}},
-		{"as seen", "a.example.com", []flow.Grade{flow.GradeNotTLS, flow.GradeNoSNI}, nil, []flow.Grade{flow.GradeVerified, flow.GradeNoSNI, flow.GradeNotTLS}},
+		{"what was seen adds nothing", "a.example.com", []flow.Grade{flow.GradeNotTLS, flow.GradeNoSNI, flow.GradeHidden}, nil, []flow.Grade{flow.GradeVerified}},
+		{"given as seen", "a.example.com", []flow.Grade{flow.GradeNotTLS}, []flow.Grade{flow.GradeNotTLS}, []flow.Grade{flow.GradeVerified, flow.GradeNotTLS}},
 		{"never an SNI that differs", "a.example.com", []flow.Grade{flow.GradeVerified, sni}, nil, []flow.Grade{flow.GradeVerified}},
 		{"less than seen", "a.example.com", []flow.Grade{flow.GradeVerified, flow.GradeHidden}, []flow.Grade{}, []flow.Grade{flow.GradeVerified}},
 		{"as given", "a.example.com", []flow.Grade{flow.GradeHidden}, []flow.Grade{flow.GradeNoSNI}, []flow.Grade{flow.GradeVerified, flow.GradeNoSNI}},
+		{"IP literal that was seen", "93.184.216.34", []flow.Grade{flow.GradeIPLiteral, flow.GradeNotTLS}, nil, []flow.Grade{flow.GradeVerified, flow.GradeIPLiteral}},
 		{"IP literal", "93.184.216.34", nil, nil, []flow.Grade{flow.GradeVerified, flow.GradeIPLiteral}},
 		{"IP literal, given", "93.184.216.34", nil, []flow.Grade{flow.GradeNotTLS}, []flow.Grade{flow.GradeVerified, flow.GradeIPLiteral, flow.GradeNotTLS}},
 	}
@@ -235,6 +237,35 @@ func TestGradesOfApproval(t *testing.T) {
 				t.Errorf("accepts %v, entry has %v, want %v", m.Grades.Grades(), entries[0].Grades, r.want)
 			}
 		})
+	}
+}
+
+// TestApprovingAgain: an approval without grades takes away nothing that a
+// person accepted, and adds nothing that a rejected entry was seen with.
+func TestApprovingAgain(t *testing.T) {
+	no, not := flow.GradeNoSNI, flow.GradeNotTLS
+	b := newBook(t, newMemory())
+	f := seen("a.example.com")
+	f.Grade = not
+	b.Observe(f)
+	reject(t, b, "a.example.com")
+	for i, step := range []struct{ given, want []flow.Grade }{
+		{nil, []flow.Grade{flow.GradeVerified}},
+		{[]flow.Grade{no}, []flow.Grade{flow.GradeVerified, no}},
+		{nil, []flow.Grade{flow.GradeVerified, no}},
+		{[]flow.Grade{}, []flow.Grade{flow.GradeVerified, no}},
+		{[]flow.Grade{not}, []flow.Grade{flow.GradeVerified, not}},
+		{[]flow.Grade{flow.GradeVerified}, []flow.Grade{flow.GradeVerified}},
+	} {
+		b.Observe(f) // which must not count once it was decided
+		_, err := b.Approve(t.Context(), server, targets(t, "a.example.com"), baseline.Decision{Grades: step.given}, "test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := b.Match(server.ID, flow.Destination{Host: "a.example.com", Port: 443})
+		if !slices.Equal(m.Grades.Grades(), step.want) {
+			t.Errorf("step %d: accepts %v, want %v", i, m.Grades.Grades(), step.want)
+		}
 	}
 }
 

@@ -23,16 +23,18 @@ var (
 
 // Decision is what a person says with an approval or a rejection.
 type Decision struct {
-	// Grades are what an approved entry accepts, beside verified. Nil: what it
-	// was seen with. A person who decides by a listing should send the grades
-	// that the listing showed, so that nothing is accepted that came since.
+	// Grades are what an approved entry accepts, beside verified. None: nothing
+	// beside it, however the destination was seen, since nobody said so; but an
+	// entry that is approved already keeps what it accepts. To take that away,
+	// give verified alone. A person who decides by a listing should send the
+	// grades that the listing showed.
 	Grades []flow.Grade
 	Note   string
 }
 
 // Approve lets a server connect to targets from its next connection on, seen
-// before or not. An entry accepts the grades of d, or else those it was seen
-// with; beside that always verified and, if it is an IP address, ip_literal.
+// before or not. An entry accepts the grades of d, beside that always verified
+// and, if it is an IP address, ip_literal; what it was seen with adds nothing.
 // An SNI that contradicts the name is never accepted. The error is ErrNoTarget,
 // ErrBadPattern, ErrSharedHosting, ErrBadGrade, identity.ErrUnknownServer after
 // Forget, or the store's; nothing is changed then.
@@ -129,9 +131,9 @@ func (s *shelf) draft(server identity.ID, targets []Target, d Decision, actor st
 			s.pending[t] = e.ID
 		}
 		if to == Approved {
-			grades := e.Grades
-			if d.Grades != nil {
-				grades = d.Grades
+			grades := d.Grades
+			if len(grades) == 0 && e.State == Approved {
+				grades = e.Grades
 			}
 			e.Grades = acceptable(Of(grades...), t.Host).Grades()
 		}
@@ -191,7 +193,7 @@ func detail(targets []Target, d Decision) string {
 		names[i] = t.String()
 	}
 	text := strings.Join(names, ", ")
-	if d.Grades != nil {
+	if len(d.Grades) > 0 {
 		text += fmt.Sprintf(" with %v", Of(d.Grades...).With(flow.GradeVerified).Grades())
 	}
 	return text
