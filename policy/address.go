@@ -53,21 +53,26 @@ func classify(a netip.Addr) AddrClass {
 	case a.Is4():
 		return classify4(a)
 	}
-	if v4, ok := embedded(a); ok {
-		if c := classify4or(v4); c != ClassPublic {
-			return c
-		}
-		return ClassEmbedded
+	if v4s, n := embedded(a); n > 0 {
+		return classifyEmbedded(v4s[:n])
 	}
 	return classify6(a)
 }
 
-// classify4or is classify for an embedded IPv4 address.
-func classify4or(a netip.Addr) AddrClass {
-	if isMetadata(a) {
-		return ClassMetadata
+// classifyEmbedded is classify for what an IPv6 address may stand for: the
+// class of the first that is not public, and that of a metadata service first
+// of all, because it takes more to open one.
+func classifyEmbedded(v4s []netip.Addr) AddrClass {
+	worst := ClassEmbedded
+	for _, a := range v4s {
+		if isMetadata(a) {
+			return ClassMetadata
+		}
+		if c := classify4(a); c != ClassPublic && worst == ClassEmbedded {
+			worst = c
+		}
 	}
-	return classify4(a)
+	return worst
 }
 
 // classify4 holds IPv4 against the IANA IPv4 Special-Purpose Address Registry
@@ -154,8 +159,9 @@ func reserved6(hi uint64) bool {
 
 func in6(hi, prefix uint64, bits int) bool { return (hi^prefix)>>(64-bits) == 0 }
 
-// embedded returns the IPv4 address that an IPv6 address stands for, in each
-// form in which some kernel, translator or tunnel would send to it:
+// embedded returns the n IPv4 addresses that an IPv6 address may stand for, in
+// each form in which some kernel, translator or tunnel would send to it. Only a
+// NAT64 of a site's own leaves more than one to choose from:
 //
 //	::ffff:a.b.c.d         IPv4-mapped, RFC 4291 section 2.5.5.2
 //	::ffff:0:a.b.c.d       IPv4-translated (SIIT), RFC 2765
@@ -165,40 +171,53 @@ func in6(hi, prefix uint64, bits int) bool { return (hi^prefix)>>(64-bits) == 0 
 //	2002:aabb:ccdd::/48    6to4, RFC 3056
 //	2001:0:…               Teredo, RFC 4380: the client's address, inverted
 //	…:[02]00:5efe:a.b.c.d  ISATAP, RFC 5214, under any prefix
-func embedded(a netip.Addr) (netip.Addr, bool) {
+func embedded(a netip.Addr) (v4s [4]netip.Addr, n int) {
 	if !a.Is6() {
-		return netip.Addr{}, false
+		return v4s, 0
 	}
 	b := a.As16()
 	hi, lo := binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:])
-	last := netip.AddrFrom4([4]byte(b[12:]))
+	if in6(hi, 0x0064_ff9b_0001<<16, 48) {
+		return siteNAT64(b)
+	}
+	v4 := [4]byte(b[12:])
 	switch {
 	case hi == 0 && (lo>>32 == 0x0000_ffff || lo>>32 == 0xffff_0000):
-		return last, true
 	case hi == 0 && lo>>32 == 0:
-		return last, lo > 1 // :: and ::1 stand for themselves
+		if lo <= 1 { // :: and ::1 stand for themselves
+			return v4s, 0
+		}
 	case in6(hi, 0x0064_ff9b<<32, 32):
-		return nat64(b, hi), true
 	case in6(hi, 0x2002<<48, 16):
-		return netip.AddrFrom4([4]byte(b[2:6])), true
+		v4 = [4]byte(b[2:6])
 	case in6(hi, 0x2001_0000<<32, 32):
-		return netip.AddrFrom4([4]byte{^b[12], ^b[13], ^b[14], ^b[15]}), true
+		v4 = [4]byte{^b[12], ^b[13], ^b[14], ^b[15]}
 	case lo>>32 == 0x0000_5efe, lo>>32 == 0x0200_5efe:
-		return last, true
+	default:
+		return v4s, 0
 	}
-	return netip.Addr{}, false
+	v4s[0] = netip.AddrFrom4(v4)
+	return v4s, 1
 }
 
-// nat64 returns the IPv4 address in an address of 64:ff9b::/32. The well-known
-// prefix is a /96 and has it in the last 32 bits. In 64:ff9b:1::/48 a site may
-// choose a prefix of 48, 56, 64 or 96 bits, and RFC 6052 (section 2.2) puts it
-// elsewhere in each. Which one was chosen can't be seen, so the longest that
-// fits is taken: what stands in the last 32 bits, or else what begins at bit
-// 48. It only tells what an address is called; none of them is public.
-func nat64(b [16]byte, hi uint64) netip.Addr {
+// siteNAT64 returns what an address of 64:ff9b:1::/48 may stand for. In it a
+// site may choose a prefix of 48, 56, 64 or 96 bits, and RFC 6052 (section 2.2)
+// puts the IPv4 address elsewhere in each; those of 32 and 40 bits don't fit.
+// Which one was chosen can't be seen, and a translator ignores what follows the
+// IPv4 address, so each is returned. Left out is what begins with the octet 0,
+// unless nothing else is left: no packet goes to 0.0.0.0/8 (RFC 1122, section
+// 3.2.1.3), and the usual prefixes are filled up with zeros. What remains errs
+// on the side of refusing.
+func siteNAT64(b [16]byte) (v4s [4]netip.Addr, n int) {
 	last := [4]byte(b[12:])
-	if in6(hi, 0x0064_ff9b_0001<<16, 48) && last == [4]byte{} {
-		return netip.AddrFrom4([4]byte{b[6], b[7], b[9], b[10]})
+	for _, v4 := range [...][4]byte{last, {b[6], b[7], b[9], b[10]}, {b[7], b[9], b[10], b[11]}, [4]byte(b[9:13])} {
+		if v4[0] != 0 {
+			v4s[n] = netip.AddrFrom4(v4)
+			n++
+		}
 	}
-	return netip.AddrFrom4(last)
+	if n == 0 {
+		v4s[0], n = netip.AddrFrom4(last), 1
+	}
+	return v4s, n
 }

@@ -16,8 +16,8 @@ import (
 // AllowPrivate makes an address ClassAllowed, with three exceptions. Exeat's
 // own ports stay ClassSelf. A metadata address stays ClassMetadata unless a
 // prefix names it alone. And an IPv6 address that stands for an IPv4 address
-// (NAT64, say) is opened only if that address may be reached as well: a prefix
-// for a translator is no way round the guard.
+// (NAT64, say) is opened only if that address may be reached as well, and each
+// that it may stand for: a prefix for a translator is no way round the guard.
 //
 // Class does not allocate.
 func (g *Guard) Class(ap netip.AddrPort) AddrClass {
@@ -31,15 +31,19 @@ func (g *Guard) Class(ap netip.AddrPort) AddrClass {
 	if c == ClassPublic || !g.opens(a, c == ClassMetadata) {
 		return c
 	}
-	if v4, ok := embedded(a); ok && !g.Class(netip.AddrPortFrom(v4, ap.Port())).Permitted() {
-		return c
+	v4s, n := embedded(a)
+	for _, v4 := range v4s[:n] {
+		if !g.Class(netip.AddrPortFrom(v4, ap.Port())).Permitted() {
+			return c
+		}
 	}
 	return ClassAllowed
 }
 
 // here reports whether a is an address of this machine, or stands for one.
 func (g *Guard) here(a netip.Addr) bool {
-	if v4, ok := embedded(a); ok && g.here(v4) {
+	v4s, n := embedded(a)
+	if slices.ContainsFunc(v4s[:n], g.here) {
 		return true
 	}
 	// Local addresses may come with a zone, which has no say in who they are.

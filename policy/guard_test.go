@@ -111,6 +111,15 @@ func TestClassAllowPrivate(t *testing.T) {
 		{"NAT64 of a private address, opened too", []string{"64:ff9b::/96", "10.0.0.0/8"}, "64:ff9b::10.0.0.1", policy.ClassAllowed},
 		{"NAT64 of loopback", []string{"64:ff9b::/96"}, "64:ff9b::127.0.0.1", policy.ClassLoopback},
 		{"NAT64 of metadata", []string{"64:ff9b::/96", "169.254.169.254/32"}, "64:ff9b::a9fe:a9fe", policy.ClassMetadata},
+		{"a site's NAT64 by /96", []string{"64:ff9b:1::/48"}, "64:ff9b:1::8.8.8.8", policy.ClassAllowed},
+		{"a site's NAT64 by /48", []string{"64:ff9b:1::/48"}, "64:ff9b:1:808:8:800::", policy.ClassAllowed},
+		{"a site's NAT64 by /56", []string{"64:ff9b:1::/48"}, "64:ff9b:1:8:8:808::", policy.ClassAllowed},
+		{"a site's NAT64 by /64", []string{"64:ff9b:1::/48"}, "64:ff9b:1:0:8:808:800:0", policy.ClassAllowed},
+		{"a site's NAT64, metadata by /48", []string{"64:ff9b:1::/48"}, "64:ff9b:1:a9fe:a9:fe00:808:808", policy.ClassMetadata},
+		{"a site's NAT64, metadata by /56", []string{"64:ff9b:1::/48"}, "64:ff9b:1:8a9:fe:a9fe:808:808", policy.ClassMetadata},
+		{"a site's NAT64, private by /64", []string{"64:ff9b:1::/48"}, "64:ff9b:1:0:a:0:100:0", policy.ClassPrivate},
+		{"a site's NAT64, one private opened and one not", []string{"64:ff9b:1::/48", "10.0.0.0/8"}, "64:ff9b:1:a00:1:200:c0a8:101", policy.ClassPrivate},
+		{"a site's NAT64, private and opened", []string{"64:ff9b:1::/48", "10.0.0.0/8"}, "64:ff9b:1::10.1.2.3", policy.ClassAllowed},
 		{"everything: embedded", []string{"::/0"}, "::ffff:192.168.1.1", policy.ClassPrivate},
 		{"a zone is never opened", []string{"fe80::/10"}, "fe80::1%eth0", policy.ClassLinkLocal},
 		{"link-local without a zone", []string{"fe80::/10"}, "fe80::1", policy.ClassAllowed},
@@ -178,6 +187,12 @@ func FuzzClass(f *testing.F) {
 			for form, a := range forms(v4.As4(), p) {
 				embeds(t, g, form, netip.AddrPortFrom(a, port), netip.AddrPortFrom(v4, port))
 			}
+			for _, a := range siteForms(v4.As4(), p) {
+				plain := g.Class(netip.AddrPortFrom(v4, port))
+				if got := g.Class(netip.AddrPortFrom(a, port)); got.Permitted() && !plain.Permitted() && four[0] != 0 {
+					t.Fatalf("%s is %s, but a translator may take it for %s, which is %s", a, got, v4, plain)
+				}
+			}
 		}
 		var b [16]byte
 		copy(b[:], prefix)
@@ -236,6 +251,20 @@ func forms(v4 [4]byte, prefix [8]byte) map[string]netip.Addr {
 	if prefix[0]>>5 == 1 && (prefix[0] != 0x20 || prefix[1] > 2) {
 		all["ISATAP"] = tail(append(prefix[:], 0, 0, 0x5e, 0xfe)...)
 		all["ISATAP, universal"] = tail(append(prefix[:], 2, 0, 0x5e, 0xfe)...)
+	}
+	return all
+}
+
+// siteForms returns the addresses of 64:ff9b:1::/48 that stand for v4 by some
+// prefix that a site may have chosen, with noise in all the other bits.
+func siteForms(v4 [4]byte, noise [8]byte) []netip.Addr {
+	var all []netip.Addr
+	for _, at := range [][4]int{{6, 7, 9, 10}, {7, 9, 10, 11}, {9, 10, 11, 12}, {12, 13, 14, 15}} {
+		b := [16]byte{0, 0x64, 0xff, 0x9b, 0, 1, noise[0], noise[1], 0, noise[2], noise[3], noise[4], noise[5], noise[6], noise[7], noise[0]}
+		for i, place := range at {
+			b[place] = v4[i]
+		}
+		all = append(all, netip.AddrFrom16(b))
 	}
 	return all
 }
