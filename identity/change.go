@@ -14,7 +14,7 @@ import (
 
 // sessionLife is how long a credential is good that Enrol issues for one more
 // launch of a server that exists already. A process that lives longer has to
-// be started again.
+// be started again: it keeps its open tunnels and gets no new ones.
 const sessionLife = 30 * 24 * time.Hour
 
 // maxSessions bounds the credentials with an end that one server has at a
@@ -49,7 +49,7 @@ type step struct {
 
 // Add makes a server with its first credential, which never expires, and
 // returns the token: it can't be had again. The error is ErrExists if its owner
-// has a server of that name.
+// has a server of that name, or one that had it before it was renamed.
 func (r *Registry) Add(ctx context.Context, n NewServer, actor string) (Server, string, error) {
 	if err := r.lock(ctx); err != nil {
 		return Server{}, "", err
@@ -63,8 +63,8 @@ func (r *Registry) add(ctx context.Context, n NewServer, actor string) (Server, 
 	if err := n.check(); err != nil {
 		return Server{}, "", err
 	}
-	if r.taken(n.Owner, n.Name, ID{}) {
-		return Server{}, "", fmt.Errorf("%w: %s", ErrExists, ref(n.Owner, n.Name))
+	if err := r.free(n.Owner, n.Name, ID{}); err != nil {
+		return Server{}, "", err
 	}
 	now := r.time()
 	s := Server{
@@ -101,8 +101,8 @@ func (n *NewServer) check() error {
 	return err
 }
 
-// Enrol returns the server of that owner and name with a token for one more
-// launch of it. A server that isn't there is added, and its token never
+// Enrol returns the server of that owner and name, which may be a former name
+// of it, with a token for one more launch of it. A server that isn't there is added, and its token never
 // expires; one that is there keeps its mode and all its credentials, and the
 // token is good for 30 days. The error is ErrRevoked for a revoked server:
 // starting it again must not bring it back.
@@ -164,25 +164,31 @@ func (r *Registry) SetMode(ctx context.Context, id ID, mode Mode, actor string) 
 }
 
 // Rename gives a server another name. Its ID, baseline and credentials stay,
-// but a proxy URL with the old name is wrong from then on. The error is
-// ErrExists if its owner has a server of that name.
+// and the old name goes on to mean it, in a proxy URL as in a client's
+// configuration: were it free, the next launch by it would start again in mode
+// learn with an empty baseline. Only Remove frees it. A former name of the
+// server's own may be taken back. The error is ErrExists if another server of
+// its owner has or had that name.
 func (r *Registry) Rename(ctx context.Context, id ID, name Name, actor string) error {
 	if _, err := ParseName(string(name)); err != nil {
 		return err
 	}
 	return r.update(ctx, id, actor, func(a *account, _ time.Time) (step, error) {
-		if r.taken(a.server.Owner, name, id) {
-			return step{}, fmt.Errorf("%w: %s", ErrExists, ref(a.server.Owner, name))
+		if err := r.free(a.server.Owner, name, id); err != nil {
+			return step{}, err
 		}
-		was := a.server.Name
-		a.server.Name = name
+		was, err := a.server.rename(name)
+		if err != nil {
+			return step{}, err
+		}
 		return step{action: "server.rename", detail: "was " + string(was)}, nil
 	})
 }
 
 // Rotate issues a new credential that never expires and returns its token. The
-// old ones are good for overlap longer, at most; with an overlap of 0 they are
-// revoked at once, and their open tunnels cut. The error is ErrRevoked for a
+// old ones are good for overlap longer, at most, and Sweep reports their end;
+// with an overlap of 0 they are revoked at once. Either way their open tunnels
+// are cut then. The error is ErrRevoked for a
 // revoked server.
 func (r *Registry) Rotate(ctx context.Context, id ID, overlap time.Duration, actor string) (token string, err error) {
 	var cut []uuid.UUID
@@ -375,6 +381,7 @@ func (r *Registry) remove(ctx context.Context, id ID, actor string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.drop(id)
+	r.forgetEndings(id)
 	return nil
 }
 
@@ -452,24 +459,6 @@ func (r *Registry) unlock() { <-r.writer }
 
 // time returns now as it is stored: UTC, without a monotonic part.
 func (r *Registry) time() time.Time { return r.now().UTC().Round(0) }
-
-// lookup returns the server of an owner and name.
-func (r *Registry) lookup(owner string, name Name) (ID, bool) {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	for id, a := range r.accounts {
-		if a.server.Name == name && a.server.Owner == owner {
-			return id, true
-		}
-	}
-	return ID{}, false
-}
-
-// taken reports whether a server other than self has that owner and name.
-func (r *Registry) taken(owner string, name Name, self ID) bool {
-	id, ok := r.lookup(owner, name)
-	return ok && id != self
-}
 
 // listener returns the server that listens on addr.
 func (r *Registry) listener(addr string) (ID, bool) {

@@ -24,7 +24,8 @@ type Store interface {
 // Errors of Registry.
 var (
 	ErrUnknownServer = errors.New("no such server")
-	ErrExists        = errors.New("a server of that name exists already")
+	// ErrExists: the name is taken, by a server that has it or that had it.
+	ErrExists = errors.New("a server of that name exists already")
 	// ErrAmbiguous: several owners have a server of that name.
 	ErrAmbiguous = errors.New("several servers have that name: say owner/name")
 	// ErrBadCredential covers every way in which a credential can be wrong, so
@@ -38,8 +39,8 @@ var (
 	ErrThrottled = errors.New("too many failed attempts")
 )
 
-// Grant is what a right credential proves. Its Server's Command is shared and
-// must not be written to.
+// Grant is what a right credential proves. Its Server's Command and Formerly
+// are shared and must not be written to.
 type Grant struct {
 	Server     Server
 	Credential uuid.UUID // the zero UUID for a listener that needs none

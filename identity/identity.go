@@ -21,7 +21,8 @@ import (
 )
 
 // ID is the stable identity of a server, a UUID of version 7 (RFC 9562). It
-// survives renaming, so that a baseline can't be laundered by a new name. The
+// survives renaming, so that a baseline can't be laundered by a new name or by
+// the old one. The
 // zero value belongs to no server.
 type ID = uuid.UUID
 
@@ -95,10 +96,13 @@ const (
 // Server is an MCP server as an identity. A Server is a value: the copies that
 // Registry hands out are the caller's own.
 type Server struct {
-	ID    ID
-	Name  Name
-	Owner string // the person it belongs to in a team; empty on a laptop
-	Mode  Mode
+	ID   ID
+	Name Name
+	// Formerly are the names that it had before it was renamed, in order. They
+	// go on to mean it. Empty when it never was.
+	Formerly []Name
+	Owner    string // the person it belongs to in a team; empty on a laptop
+	Mode     Mode
 	// Status is StatusActive or StatusRevoked.
 	Status Status
 	// Command is the launch command as last given to exeat run; empty when

@@ -20,8 +20,8 @@ type Config struct {
 	Store Store
 	// Now tells the time. Nil: time.Now.
 	Now func() time.Time
-	// Revoked is called after a revocation is durable and in force, so that
-	// open tunnels can be cut: with the credential, or with the zero UUID for
+	// Revoked is called after a revocation is durable and in force, and by
+	// Sweep, so that open tunnels can be cut: with the credential, or with the zero UUID for
 	// all of the server. It is called without any lock held and may call the
 	// Registry. Nil: nobody is told.
 	Revoked func(server ID, cred uuid.UUID)
@@ -42,6 +42,7 @@ type Registry struct {
 	mu       sync.RWMutex // guards the maps; held only for an instant
 	accounts map[ID]*account
 	tokens   map[[32]byte]pass
+	endings  map[uuid.UUID]ending // by credential; see Sweep
 }
 
 // account is a server with its credentials, oldest first. Once it is in the
@@ -67,6 +68,7 @@ func NewRegistry(ctx context.Context, c Config) (*Registry, error) {
 		throttle: newThrottle(),
 		accounts: make(map[ID]*account),
 		tokens:   make(map[[32]byte]pass),
+		endings:  make(map[uuid.UUID]ending),
 	}
 	if r.now == nil {
 		r.now = time.Now
@@ -93,8 +95,8 @@ func NewRegistry(ctx context.Context, c Config) (*Registry, error) {
 	return r, nil
 }
 
-// Authenticate returns what name and token prove. name must be the current
-// name of the token's server. The error is ErrBadCredential for whatever is
+// Authenticate returns what name and token prove. name must be a
+// name that the token's server has or had. The error is ErrBadCredential for whatever is
 // wrong, ErrThrottled instead if from has failed too often (a right token is
 // never throttled), or ErrRevoked, with the grant, if the token is right and
 // its server was revoked. It does no I/O and does not allocate.
@@ -111,7 +113,7 @@ func (r *Registry) Authenticate(name, token string, from netip.Addr) (Grant, err
 		return Grant{}, r.fail(from, now)
 	}
 	s, cred := &p.account.server, &p.account.creds[p.cred]
-	if subtle.ConstantTimeCompare(cred.Hash[:], hash[:]) != 1 || string(s.Name) != name || cred.expired(now) {
+	if subtle.ConstantTimeCompare(cred.Hash[:], hash[:]) != 1 || !s.goesBy(name) || cred.expired(now) {
 		return Grant{}, r.fail(from, now)
 	}
 	grant := Grant{Server: *s, Credential: cred.ID}
@@ -181,11 +183,12 @@ func (r *Registry) Credentials(id ID) []Credential {
 // credentials that have expired. The caller is the one writer, or NewRegistry.
 func (r *Registry) swap(a *account, now time.Time) {
 	a.creds = live(a.creds, now)
-	slices.SortFunc(a.creds, func(a, b Credential) int { return a.Created.Compare(b.Created) })
+	slices.SortStableFunc(a.creds, func(a, b Credential) int { return a.Created.Compare(b.Created) })
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.drop(a.server.ID)
 	r.accounts[a.server.ID] = a
+	r.noteEndings(a)
 	for i := range a.creds {
 		r.tokens[a.creds[i].Hash] = pass{account: a, cred: i}
 	}
@@ -214,6 +217,6 @@ func (c *Credential) expired(now time.Time) bool {
 
 // clone returns a copy of s that shares nothing with it.
 func (s Server) clone() Server {
-	s.Command = slices.Clone(s.Command)
+	s.Command, s.Formerly = slices.Clone(s.Command), slices.Clone(s.Formerly)
 	return s
 }

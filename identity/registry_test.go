@@ -388,12 +388,142 @@ func TestRename(t *testing.T) {
 		t.Error("an impossible name was taken")
 	}
 	must(t, h.Rename(t.Context(), s.ID, "agenda", "test"))
-	h.wants(t, "calendar", token, identity.ErrBadCredential)
 	if g := h.wants(t, "agenda", token, nil); g.Server.ID != s.ID {
 		t.Error("renaming changed the ID")
 	}
-	if _, err := h.Find("calendar"); !errors.Is(err, identity.ErrUnknownServer) {
-		t.Errorf("the old name: %v", err)
+	h.wants(t, "mail", token, identity.ErrBadCredential)
+}
+
+// TestFormerName: a former name goes on to mean its server, so that a launch by
+// it doesn't start again with an empty baseline.
+func TestFormerName(t *testing.T) {
+	h := newHouse(t)
+	ctx := t.Context()
+	s, token := h.add(t, "calendar")
+	must(t, h.SetMode(ctx, s.ID, identity.ModeBlock, "test"))
+	mail, _ := h.add(t, "mail")
+	must(t, h.Rename(ctx, s.ID, "agenda", "test"))
+	must(t, h.Rename(ctx, s.ID, "diary", "test"))
+	must(t, h.Rename(ctx, s.ID, "diary", "test")) // which changes nothing
+	for _, when := range []string{"before", "after a restart"} {
+		for _, name := range []identity.Name{"calendar", "agenda", "diary"} {
+			if g := h.wants(t, string(name), token, nil); g.Server.ID != s.ID || g.Server.Name != "diary" {
+				t.Errorf("%s: %s authenticates %+v", when, name, g.Server)
+			}
+			got, more, created, err := h.Enrol(ctx, identity.NewServer{Name: name}, "test")
+			if err != nil || created || got.ID != s.ID || got.Name != "diary" || got.Mode != identity.ModeBlock {
+				t.Errorf("%s: enrolling %s: created %v, %+v, %v", when, name, created, got, err)
+			}
+			h.wants(t, string(name), more, nil)
+			if found, err := h.Find(string(name)); err != nil || found.ID != s.ID {
+				t.Errorf("%s: Find(%s): %v", when, name, err)
+			}
+			if _, _, err := h.Add(ctx, identity.NewServer{Name: name}, "test"); !errors.Is(err, identity.ErrExists) {
+				t.Errorf("%s: adding %s: %v", when, name, err)
+			}
+			if err := h.Rename(ctx, mail.ID, name, "test"); !errors.Is(err, identity.ErrExists) {
+				t.Errorf("%s: another server renamed to %s: %v", when, name, err)
+			}
+		}
+		h.reload(t)
+	}
+	_, _, err := h.Add(ctx, identity.NewServer{Name: "agenda"}, "test")
+	if err == nil || !strings.Contains(err.Error(), "agenda is the former name of diary") {
+		t.Errorf("the reason is not said: %v", err)
+	}
+	must(t, h.Rename(ctx, s.ID, "calendar", "test"))
+	if got, _ := h.Server(s.ID); !slices.Equal(got.Formerly, []identity.Name{"agenda", "diary"}) {
+		t.Errorf("a name taken back: formerly %v", got.Formerly)
+	}
+	must(t, h.Remove(ctx, s.ID, "test"))
+	if fresh, _ := h.add(t, "agenda"); fresh.ID == s.ID {
+		t.Error("a removed server's ID came again")
+	}
+}
+
+// TestFormerNameComesLast: whoever has a name is meant by it before whoever had
+// it.
+func TestFormerNameComesLast(t *testing.T) {
+	h := newHouse(t)
+	ctx := t.Context()
+	s, _ := h.add(t, "calendar")
+	must(t, h.Rename(ctx, s.ID, "agenda", "test"))
+	ann, _, err := h.Add(ctx, identity.NewServer{Name: "calendar", Owner: "ann"}, "test")
+	must(t, err)
+	if found, err := h.Find("calendar"); err != nil || found.ID != ann.ID {
+		t.Errorf("Find(calendar) = %s, %v", found.Ref(), err)
+	}
+	if _, err := h.Find("ann/agenda"); !errors.Is(err, identity.ErrUnknownServer) {
+		t.Errorf("another owner's: %v", err)
+	}
+	for i := range 200 {
+		err = h.Rename(ctx, s.ID, identity.Name(fmt.Sprintf("name%d", i)), "test")
+		if err != nil {
+			break
+		}
+	}
+	if got, _ := h.Server(s.ID); err == nil || len(got.Formerly) != 100 {
+		t.Errorf("%d former names, %v", len(got.Formerly), err)
+	}
+}
+
+// TestSweep: the end of an overlap is reported once, even if the account was
+// changed meanwhile; other ends aren't.
+func TestSweep(t *testing.T) {
+	h := newHouse(t)
+	ctx := t.Context()
+	s, first := h.add(t, "calendar")
+	old := h.wants(t, "calendar", first, nil).Credential
+	_, session, _, err := h.Enrol(ctx, identity.NewServer{Name: "calendar"}, "test")
+	must(t, err)
+	oldSession := h.wants(t, "calendar", session, nil).Credential
+	h.clock.move(30*24*time.Hour - time.Minute) // its own end comes before that of the overlap
+	_, err = h.Rotate(ctx, s.ID, time.Hour, "test")
+	must(t, err)
+	h.clock.move(time.Second)
+	_, _, _, err = h.Enrol(ctx, identity.NewServer{Name: "calendar"}, "test")
+	must(t, err)
+	told := func(when string, want ...revocation) {
+		t.Helper()
+		h.Sweep()
+		h.Sweep()
+		if got := h.revocations(); !slices.Equal(got, want) {
+			t.Errorf("%s: told %v, want %v", when, got, want)
+		}
+	}
+	told("at once")
+	h.reload(t)
+	h.clock.move(58 * time.Second)
+	told("before any end")
+	h.clock.move(time.Second)
+	must(t, h.SetMode(ctx, s.ID, identity.ModeAlert, "test")) // which drops what has expired
+	told("the session's end", revocation{s.ID, oldSession})
+	h.clock.move(time.Hour - time.Minute - time.Second)
+	told("just before the overlap's end", revocation{s.ID, oldSession})
+	h.clock.move(time.Second)
+	told("the overlap's end", revocation{s.ID, oldSession}, revocation{s.ID, old})
+	h.clock.move(40 * 24 * time.Hour)
+	told("the end of a session that nobody rotated out", revocation{s.ID, oldSession}, revocation{s.ID, old})
+}
+
+// TestSweepAfterRevoking: what was reported by a revocation isn't again.
+func TestSweepAfterRevoking(t *testing.T) {
+	h := newHouse(t)
+	ctx := t.Context()
+	a, _ := h.add(t, "a")
+	b, _ := h.add(t, "b")
+	for _, s := range []identity.Server{a, b} {
+		h.clock.move(time.Second)
+		_, err := h.Rotate(ctx, s.ID, time.Hour, "test")
+		must(t, err)
+	}
+	must(t, h.Revoke(ctx, a.ID, "test"))
+	must(t, h.Remove(ctx, b.ID, "test"))
+	want := h.revocations()
+	h.clock.move(2 * time.Hour)
+	h.Sweep()
+	if got := h.revocations(); len(got) != 2 || !slices.Equal(got, want) {
+		t.Errorf("told %v, want %v", got, want)
 	}
 }
 

@@ -40,8 +40,18 @@ func (s Server) Coverage(flows int64) Coverage {
 
 // Find returns the server that ref means: "owner/name", or "name" alone if
 // that means one server. A server without an owner is always meant by its bare
-// name. The error is ErrUnknownServer or ErrAmbiguous.
+// name. A former name means its server where no server has that name now. The
+// error is ErrUnknownServer or ErrAmbiguous.
 func (r *Registry) Find(ref string) (Server, error) {
+	s, err := r.find(ref, func(s *Server, name string) bool { return string(s.Name) == name })
+	if errors.Is(err, ErrUnknownServer) {
+		s, err = r.find(ref, (*Server).goesBy)
+	}
+	return s, err
+}
+
+// find is Find among the servers that are called a name in one sense.
+func (r *Registry) find(ref string, called func(*Server, string) bool) (Server, error) {
 	owner, name, owned := strings.Cut(ref, "/")
 	if !owned {
 		owner, name = "", ref
@@ -51,7 +61,7 @@ func (r *Registry) Find(ref string) (Server, error) {
 	var found []Server
 	for _, a := range r.accounts {
 		switch {
-		case string(a.server.Name) != name:
+		case !called(&a.server, name):
 		case a.server.Owner == owner:
 			return a.server.clone(), nil
 		case !owned:
