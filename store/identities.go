@@ -10,7 +10,7 @@ import (
 
 // Identities implements identity.Store.
 func (d *DB) Identities(ctx context.Context) ([]identity.Server, []identity.Credential, error) {
-	servers, err := readAll(ctx, d, `SELECT id, name, owner, mode, status, command, package, version, created, learn_until, launched, listen
+	servers, err := readAll(ctx, d, `SELECT id, name, formerly, owner, mode, status, command, package, version, created, learn_until, launched, listen
 		FROM servers ORDER BY owner, name`, nil, scanServer)
 	if err != nil {
 		return nil, nil, err
@@ -21,13 +21,16 @@ func (d *DB) Identities(ctx context.Context) ([]identity.Server, []identity.Cred
 
 func scanServer(s scanner) (identity.Server, error) {
 	var v identity.Server
-	var command string
+	var command, formerly string
 	var created, learn, launched int64
-	err := s.Scan(&v.ID, &v.Name, &v.Owner, &v.Mode, &v.Status, &command, &v.Package, &v.Version, &created, &learn, &launched, &v.Listen)
+	err := s.Scan(&v.ID, &v.Name, &formerly, &v.Owner, &v.Mode, &v.Status, &command, &v.Package, &v.Version, &created, &learn, &launched, &v.Listen)
 	if err != nil {
 		return v, err
 	}
 	v.Created, v.LearnUntil, v.Launched = fromMicros(created), fromMicros(learn), fromMicros(launched)
+	if v.Formerly, err = fromList[identity.Name](formerly); err != nil {
+		return v, err
+	}
 	v.Command, err = fromList[string](command)
 	return v, err
 }
@@ -50,13 +53,17 @@ func (d *DB) PutServer(ctx context.Context, s identity.Server, creds []identity.
 	if err != nil {
 		return err
 	}
+	formerly, err := list(s.Formerly)
+	if err != nil {
+		return err
+	}
 	return d.write(ctx, func(t *tx) error {
-		_, err := t.exec(`INSERT INTO servers (id, name, owner, mode, status, command, package, version, created, learn_until, launched, listen)
-			VALUES (?,?,?,?,?,?,?,?,?,?,?,?)
-			ON CONFLICT (id) DO UPDATE SET name = excluded.name, owner = excluded.owner, mode = excluded.mode,
+		_, err := t.exec(`INSERT INTO servers (id, name, formerly, owner, mode, status, command, package, version, created, learn_until, launched, listen)
+			VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)
+			ON CONFLICT (id) DO UPDATE SET name = excluded.name, formerly = excluded.formerly, owner = excluded.owner, mode = excluded.mode,
 				status = excluded.status, command = excluded.command, package = excluded.package, version = excluded.version,
 				created = excluded.created, learn_until = excluded.learn_until, launched = excluded.launched, listen = excluded.listen`,
-			blob(s.ID), string(s.Name), s.Owner, string(s.Mode), string(s.Status), command, s.Package, s.Version,
+			blob(s.ID), string(s.Name), formerly, s.Owner, string(s.Mode), string(s.Status), command, s.Package, s.Version,
 			micros(s.Created), micros(s.LearnUntil), micros(s.Launched), s.Listen)
 		if unique(err) {
 			return fmt.Errorf("%s: %w", s.Name, identity.ErrExists)

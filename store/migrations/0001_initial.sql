@@ -9,6 +9,7 @@ PRAGMA application_id = 0x45786561; -- "Exea"
 CREATE TABLE servers (
     id          BLOB    NOT NULL PRIMARY KEY CHECK (length(id) = 16),
     name        TEXT    NOT NULL,
+    formerly    TEXT    NOT NULL, -- JSON array of earlier names; empty for none
     owner       TEXT    NOT NULL,
     mode        TEXT    NOT NULL,
     status      TEXT    NOT NULL,

@@ -26,6 +26,7 @@ func identities(t *testing.T, s Store) {
 	equal(t, "credentials", creds, []identity.Credential{c})
 
 	v.Name, v.Mode, v.Status, v.Command = "diary", identity.ModeAlert, identity.StatusRevoked, nil
+	v.Formerly = []identity.Name{"calendar", "agenda"}
 	c.Revoked = Now()
 	more := identity.Credential{ID: newID(), Server: v.ID, Hash: [32]byte{3}, Created: Now().Add(time.Second)}
 	must(t, s.PutServer(ctx, v, []identity.Credential{c, more}, change(v, "server.rename", Now().Add(time.Second))))
