@@ -49,26 +49,8 @@ func scanCredential(s scanner) (identity.Credential, error) {
 // another server of the same owner has that name. The server's credentials
 // that had expired by c.At, given ones included, are gone afterwards.
 func (d *DB) PutServer(ctx context.Context, s identity.Server, creds []identity.Credential, c identity.Change) error {
-	command, err := list(s.Command)
-	if err != nil {
-		return err
-	}
-	formerly, err := list(s.Formerly)
-	if err != nil {
-		return err
-	}
 	return d.write(ctx, func(t *tx) error {
-		_, err := t.exec(`INSERT INTO servers (id, name, formerly, owner, mode, status, command, package, version, created, learn_until, launched, listen)
-			VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)
-			ON CONFLICT (id) DO UPDATE SET name = excluded.name, formerly = excluded.formerly, owner = excluded.owner, mode = excluded.mode,
-				status = excluded.status, command = excluded.command, package = excluded.package, version = excluded.version,
-				created = excluded.created, learn_until = excluded.learn_until, launched = excluded.launched, listen = excluded.listen`,
-			blob(s.ID), string(s.Name), formerly, s.Owner, string(s.Mode), string(s.Status), command, s.Package, s.Version,
-			micros(s.Created), micros(s.LearnUntil), micros(s.Launched), s.Listen)
-		if unique(err) {
-			return fmt.Errorf("%s: %w", s.Name, identity.ErrExists)
-		}
-		if err != nil {
+		if err := putServer(t, &s); err != nil {
 			return err
 		}
 		for i := range creds {
@@ -81,6 +63,28 @@ func (d *DB) PutServer(ctx context.Context, s identity.Server, creds []identity.
 		}
 		return audit(t, c)
 	})
+}
+
+func putServer(t *tx, s *identity.Server) error {
+	command, err := list(s.Command)
+	if err != nil {
+		return err
+	}
+	formerly, err := list(s.Formerly)
+	if err != nil {
+		return err
+	}
+	_, err = t.exec(`INSERT INTO servers (id, name, formerly, owner, mode, status, command, package, version, created, learn_until, launched, listen)
+		VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)
+		ON CONFLICT (id) DO UPDATE SET name = excluded.name, formerly = excluded.formerly, owner = excluded.owner, mode = excluded.mode,
+			status = excluded.status, command = excluded.command, package = excluded.package, version = excluded.version,
+			created = excluded.created, learn_until = excluded.learn_until, launched = excluded.launched, listen = excluded.listen`,
+		blob(s.ID), string(s.Name), formerly, s.Owner, string(s.Mode), string(s.Status), command, s.Package, s.Version,
+		micros(s.Created), micros(s.LearnUntil), micros(s.Launched), s.Listen)
+	if unique(err) {
+		return fmt.Errorf("%s: %w", s.Name, identity.ErrExists)
+	}
+	return err
 }
 
 // forgetExpired deletes the credentials that can't prove anything from at on.
