@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/exeat/exeat/baseline"
@@ -235,23 +236,16 @@ func listenSocket(ctx context.Context, path string) (net.Listener, error) {
 // serve starts everything that runs.
 func (d *daemon) serve() {
 	d.run("the proxy", func() error { return d.proxy.Serve(d.ctx, d.proxyListener) })
-	page := &http.Server{
-		Handler: d.web.Handler(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
-		MaxHeaderBytes: 32 << 10, ErrorLog: slog.NewLogLogger(d.log.Handler(), slog.LevelDebug),
-		BaseContext: func(net.Listener) context.Context { return d.ctx },
-	}
-	d.run("the dashboard", func() error { return page.Serve(d.webListener) })
-	socket := &http.Server{
-		Handler: d.web.SocketHandler(), ReadHeaderTimeout: 10 * time.Second,
-		BaseContext: func(net.Listener) context.Context { return d.ctx },
-		ConnContext: withPeer,
-	}
+	page, socket := d.web.HTTPServer(), d.web.SocketServer()
+	page.BaseContext = func(net.Listener) context.Context { return d.ctx }
+	socket.BaseContext, socket.ConnContext = page.BaseContext, withPeer
+	d.run("the dashboard", func() error { return page.Serve(netutil.LimitListener(d.webListener, maxPageConns)) })
 	d.run("the command line's socket", func() error { return socket.Serve(d.socketListener) })
 	d.group.Go(func() error {
 		<-d.ctx.Done()
 		return errors.Join(page.Close(), socket.Close())
 	})
-	d.group.Go(func() error { d.keepGuardFresh(); return nil })
+	d.group.Go(func() error { d.keepHouse(); return nil })
 	for _, s := range d.registry.Servers() {
 		if s.Listen != "" && s.Status == identity.StatusActive {
 			if _, err := d.openOwn(s.ID, s.Listen); err != nil {
@@ -260,6 +254,10 @@ func (d *daemon) serve() {
 		}
 	}
 }
+
+// maxPageConns bounds the connections to the dashboard: whoever holds them must
+// not take the descriptors that the proxy needs.
+const maxPageConns = 512
 
 // run serves in the background; an end that nobody asked for ends the daemon.
 func (d *daemon) run(what string, serve func() error) {
@@ -367,19 +365,28 @@ func portOf(ln net.Listener) uint16 {
 	return ap.Port()
 }
 
-// guardEvery is how often the machine's own addresses are looked up again:
-// interfaces come and go with networks and sleep.
-const guardEvery = 15 * time.Second
+const (
+	// guardEvery is how often the machine's own addresses are looked up again:
+	// interfaces come and go with networks and sleep.
+	guardEvery = 15 * time.Second
+	// sweepEvery is how late the tunnels of a rotated credential may end.
+	sweepEvery = time.Second
+)
 
-func (d *daemon) keepGuardFresh() {
-	tick := time.NewTicker(guardEvery)
-	defer tick.Stop()
+// keepHouse does what is due from time to time.
+func (d *daemon) keepHouse() {
+	guard := time.NewTicker(guardEvery)
+	defer guard.Stop()
+	sweep := time.NewTicker(sweepEvery)
+	defer sweep.Stop()
 	for {
 		select {
 		case <-d.ctx.Done():
 			return
-		case <-tick.C:
+		case <-guard.C:
 			d.refreshGuard()
+		case <-sweep.C:
+			d.registry.Sweep()
 		}
 	}
 }

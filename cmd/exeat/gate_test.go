@@ -296,6 +296,31 @@ func TestDecisionsHoldAtOnce(t *testing.T) {
 	}
 }
 
+// TestRotationEndsTunnels: what was opened with the old credential ends with
+// its overlap, and the new one goes on.
+func TestRotationEndsTunnels(t *testing.T) {
+	echo := proxytest.Echo(t)
+	s := startServe(t, t.TempDir(), "--dns-upstream", loopbackDNS(t), "--network-allow-private", "127.0.0.0/8")
+	issued := s.add(t, "calendar", "learn")
+	target := "api.calendar.example:" + echo.Port()
+	tunnel := proxytest.Connect(t, s.proxy, target, "calendar", issued.Token)
+	_, err := tunnel.Write(proxytest.Hello(t, "api.calendar.example"))
+	must(t, err)
+	_, err = io.ReadFull(tunnel, make([]byte, 1))
+	must(t, err)
+	overlap := int64(1)
+	var fresh web.Issued
+	s.call(t, http.MethodPost, "/servers/calendar/rotate", web.RotateRequest{Overlap: &overlap}, &fresh)
+	_, _ = io.Copy(io.Discard, tunnel) // until it is cut
+	if f := s.settled(t, "calendar", 1); f[0].End != flow.EndRevoked {
+		t.Errorf("the tunnel of the old credential ended as %q", f[0].End)
+	}
+	if _, a := proxytest.Send(t, s.proxy, proxytest.Head(target, "calendar", issued.Token)); a.Status != http.StatusProxyAuthRequired {
+		t.Errorf("the old credential after the overlap: %s", a.Phrase)
+	}
+	proxytest.Connect(t, s.proxy, target, "calendar", fresh.Token)
+}
+
 // TestServerCantApproveItself: a launched server that speaks to the command
 // line's socket is turned away, and that is an alert.
 func TestServerCantApproveItself(t *testing.T) {
