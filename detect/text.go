@@ -236,7 +236,16 @@ func (a *Alert) steps(steps ...step) []step {
 }
 
 func (a *Alert) approve(when string) step {
-	return step{when, fmt.Sprintf("exeat baseline approve %s %s", a.ref(), a.argument())}
+	command := fmt.Sprintf("exeat baseline approve %s %s", a.ref(), a.argument())
+	switch a.Kind {
+	case NoSNI:
+		command += " --grade " + string(flow.GradeNoSNI)
+	case NotTLS:
+		command += " --grade " + string(flow.GradeNotTLS)
+	case HiddenName:
+		command += " --grade " + string(flow.GradeHidden)
+	}
+	return step{when, command}
 }
 
 func (a *Alert) reject() step {

@@ -57,7 +57,10 @@ func TestServersOverTheAPI(t *testing.T) {
 		t.Errorf("mode %s", now.Mode)
 	}
 	h.call("POST", "/api/v1/servers/calendar/rename", `{"name":"cal"}`, 200, &now)
-	h.call("GET", "/api/v1/servers/calendar", "", 404, nil)
+	h.call("GET", "/api/v1/servers/calendar", "", 200, &now)
+	if now.Name != "cal" {
+		t.Errorf("the former name finds %s", now.Name)
+	}
 
 	var rotated web.Issued
 	h.call("POST", "/api/v1/servers/cal/rotate", `{"overlap":0}`, 200, &rotated)

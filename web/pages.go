@@ -167,7 +167,7 @@ func flashText(done string) string {
 	case "credential":
 		return "The credential was withdrawn, and tunnels opened with it are cut."
 	case "renamed":
-		return "The server was renamed. Proxy URLs with the old name no longer work."
+		return "The server was renamed. The old name goes on to mean it, in proxy URLs and for exeat run."
 	case "removed":
 		return "The server was removed. Its flows and alerts stay under the name it had."
 	case "listener":

@@ -244,7 +244,7 @@ func (a *app) serverRenameCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is now %s; its proxy URL has changed with it: exeat server rotate %s\n", args[0], name, name)
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is now %s; the old name goes on to mean it\n", args[0], name)
 			return err
 		}),
 	}
