@@ -32,7 +32,9 @@ import (
 // in every mode and refused in block mode, approved or not. A missing SNI,
 // another protocol than TLS, or a hidden name is let through in learn mode,
 // let through with an alarm in alert mode, and refused with an alarm in block
-// mode, unless the entry was approved with that grade.
+// mode, unless the entry was approved with that grade. A hidden name is an
+// alarm in learn mode too: it differs from the name asked for, and an empty
+// ECH extension would else make any contradiction one that nobody hears of.
 //
 // An alarm is only due once. An answer that refuses carries it, since no
 // earlier one can have refused; an answer that allows carries it only for what
@@ -102,7 +104,7 @@ func decideHello(e Evidence) (Decision, bool) {
 		return Decision{}, false
 	}
 	accepted := e.Match.State == baseline.Approved && e.Match.Grades.Has(e.Grade)
-	if accepted || e.Mode == identity.ModeLearn {
+	if accepted || e.Mode == identity.ModeLearn && e.Grade != flow.GradeHidden {
 		return Decision{}, false
 	}
 	return Decision{Verdict: unlessBlock(e.Mode), Reason: reason, Alarm: true}, true
