@@ -11,12 +11,13 @@ var (
 	// ErrIncomplete: what is there is the start of a hello, and more bytes are
 	// needed. It is the only error that more bytes can change.
 	ErrIncomplete = errors.New("the ClientHello is not complete yet")
-	// ErrNotTLS: the first bytes are not those of a TLS handshake record. This
-	// is another protocol.
+	// ErrNotTLS: the first bytes are not those of a TLS record. This is another
+	// protocol.
 	ErrNotTLS = errors.New("not a TLS handshake")
 	// ErrTooLarge: the hello says that it is longer than MaxSize.
 	ErrTooLarge = errors.New("the ClientHello is larger than 64 KiB")
-	// ErrMalformed: it starts like TLS, and is not one well-formed ClientHello
+	// ErrMalformed: it starts like TLS, if only with a record that may not come
+	// first, and is not one well-formed ClientHello
 	// that every server would read alike.
 	ErrMalformed = errors.New("malformed ClientHello")
 )

@@ -7,7 +7,9 @@ const (
 	messageHeader = 4 // type, length
 	maxFragment   = 1 << 14
 
+	typeFirst       = 20 // change_cipher_spec; 21 is alert
 	typeHandshake   = 22
+	typeLast        = 24 // heartbeat (RFC 6520); 23 is application_data
 	typeClientHello = 1
 )
 
@@ -49,7 +51,7 @@ func fragmentLen(b []byte, first bool) (int, error) {
 	foreign := len(b) > 0 && b[0] != typeHandshake || len(b) > 1 && b[1] != 3
 	switch {
 	case foreign && first:
-		return 0, ErrNotTLS
+		return 0, otherRecord(b)
 	case foreign:
 		return 0, malformed("another record within the hello")
 	case len(b) < recordHeader:
@@ -62,6 +64,20 @@ func fragmentLen(b []byte, first bool) (int, error) {
 		return 0, malformed("the length of a record is not from 1 to 16384")
 	}
 	return n, nil
+}
+
+// otherRecord says what a connection is that does not begin with a handshake
+// record. Servers that pass over an alert or a change_cipher_spec and read the
+// hello behind it exist, so that another record of TLS first is not another
+// protocol.
+func otherRecord(b []byte) error {
+	switch {
+	case b[0] == typeHandshake || b[0] < typeFirst || b[0] > typeLast || len(b) > 1 && b[1] != 3:
+		return ErrNotTLS
+	case len(b) == 1:
+		return ErrIncomplete
+	}
+	return malformed("another record before the hello")
 }
 
 // fragment takes in frag, what is there of the n bytes of the record that ends
