@@ -190,6 +190,16 @@ func (p *Proxy) isClosing() bool {
 	return p.closing
 }
 
+// isCut reports whether Shutdown has begun to cut what is left.
+func (p *Proxy) isCut() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // Shutdown stops accepting, lets go of the connections that have asked for
 // nothing yet, waits for the open flows to end until ctx ends, and then ends
 // them with flow.EndShutdown. When it returns nothing of the proxy runs any
@@ -241,9 +251,7 @@ func (p *Proxy) awaitFlows(ended, stop chan struct{}) {
 // cutAll ends what is left.
 func (p *Proxy) cutAll() {
 	p.mu.Lock()
-	select {
-	case <-p.done:
-	default:
+	if !p.isCut() {
 		close(p.done)
 	}
 	p.mu.Unlock()

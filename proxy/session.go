@@ -96,6 +96,11 @@ func (s *session) enter() *refusal {
 		return s.overLimit("too many of its connections are open")
 	}
 	count.open.Add(1)
+	if s.p.isCut() {
+		// cutAll closed done before it went through the accounts: whoever finds
+		// done still open after entering was seen there, and nobody else is.
+		s.abort(flow.EndShutdown)
+	}
 	if err := s.p.cfg.Journal.Admit(s.ctx); err != nil {
 		s.exit()
 		count.overloaded.Add(1)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/exeat/exeat/baseline"
 	"github.com/exeat/exeat/flow"
 	"github.com/exeat/exeat/identity"
 	"github.com/exeat/exeat/proxy"
@@ -136,6 +137,9 @@ func TestConfirm(t *testing.T) {
 		{"not TLS, block", identity.ModeBlock, []byte("GET / HTTP/1.1\r\n\r\n"), flow.ReasonNotTLS, []byte{}},
 		{"not TLS, alert", identity.ModeAlert, []byte("SSH-2.0-x\r\n"), flow.ReasonNotTLS, nil},
 		{"malformed", identity.ModeLearn, append([]byte{22, 3, 1, 0, 5, 1, 0, 0, 1, 9}, other...), flow.ReasonBadHello, []byte{21, 3, 3, 0, 2, 2, 50}},
+		{"a warning first", identity.ModeLearn, append([]byte{21, 3, 1, 0, 2, 1, 0}, other...), flow.ReasonBadHello, []byte{21, 3, 3, 0, 2, 2, 50}},
+		{"SNI differs, with ECH, block", identity.ModeBlock, withECH(other), flow.ReasonHiddenName, []byte{21, 3, 3, 0, 2, 2, 49}},
+		{"SNI differs, with ECH, learn", identity.ModeLearn, withECH(other), flow.ReasonHiddenName, nil},
 		{"too long", identity.ModeLearn, []byte{22, 3, 1, 64, 0, 1, 2, 0, 0, 3, 3}, flow.ReasonBadHello, []byte{21, 3, 3, 0, 2, 2, 50}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -172,6 +176,21 @@ func TestConfirm(t *testing.T) {
 			}
 		})
 	}
+}
+
+// withECH adds an empty encrypted_client_hello to a hello of crypto/tls, which
+// is one record.
+func withECH(hello []byte) []byte {
+	b := append(bytes.Clone(hello), 0xfe, 0x0d, 0, 0)
+	grow := func(at int) { binary.BigEndian.PutUint16(b[at:], binary.BigEndian.Uint16(b[at:])+4) }
+	grow(3) // the record
+	grow(7) // the message
+	at := 5 + 4 + 2 + 32
+	at += 1 + int(b[at])                           // the session id
+	at += 2 + int(binary.BigEndian.Uint16(b[at:])) // the cipher suites
+	at += 1 + int(b[at])                           // the compression methods
+	grow(at)
+	return b
 }
 
 func TestSilentClient(t *testing.T) {
@@ -744,6 +763,58 @@ func TestShutdown(t *testing.T) {
 			t.Errorf("end %s", f.End)
 		}
 	})
+}
+
+// slowBook answers about one host only when it is told to.
+type slowBook struct {
+	proxy.Matcher
+	host         string
+	asked, reply chan struct{}
+}
+
+func (b *slowBook) Match(id identity.ID, d flow.Destination) baseline.Match {
+	if d.Host == b.host {
+		close(b.asked)
+		<-b.reply
+	}
+	return b.Matcher.Match(id, d)
+}
+
+// TestShutdownMeetsNewFlow: a request that has left the lobby and is not yet a
+// flow when Shutdown cuts what is left is cut as well.
+func TestShutdownMeetsNewFlow(t *testing.T) {
+	for _, request := range []string{"CONNECT late.test:{port} HTTP/1.1", "GET http://late.test:{port}/ HTTP/1.1"} {
+		method, _, _ := strings.Cut(request, " ")
+		t.Run(method, func(t *testing.T) {
+			book := &slowBook{host: "late.test", asked: make(chan struct{}), reply: make(chan struct{})}
+			s := newScene(t, identity.ModeLearn, func(c *proxy.Config) { book.Matcher, c.Baseline = c.Baseline, book })
+			early, late := proxytest.Echo(t), proxytest.Echo(t)
+			s.Resolver.Add("late.test", "127.0.0.1")
+			echo(t, s.connect(t, "api.test:"+early.Port()), "hello")
+			conn := proxytest.Dial(t, s.addr)
+			io.WriteString(conn, strings.ReplaceAll(request, "{port}", late.Port())+"\r\nHost: late.test:"+late.Port()+
+				"\r\nProxy-Authorization: "+proxytest.Basic("calendar", s.token)+"\r\n\r\n")
+			<-book.asked
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			done := make(chan error, 1)
+			go func() { done <- s.proxy.Shutdown(ctx) }()
+			s.Journal.WaitClosed(t, 1) // the flow before it was cut: who was in the list is known
+			close(book.reply)
+			select {
+			case <-done:
+			case <-time.After(5 * time.Second):
+				t.Error("Shutdown hangs")
+				conn.Close()
+			}
+			if f := s.Journal.WaitClosed(t, 2)[1]; f.Host != "late.test" || f.End != flow.EndShutdown {
+				t.Errorf("%s, end %s", f.Host, f.End)
+			}
+			if received, conns := late.Received(); conns != 0 {
+				t.Errorf("%d connections and %d bytes reached the origin", conns, received)
+			}
+		})
+	}
 }
 
 // TestChurn: many clients that come and go in every way leave nothing behind.
