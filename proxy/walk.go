@@ -1,10 +1,12 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"syscall"
 
 	"github.com/exeat/exeat/flow"
@@ -100,11 +102,10 @@ func dnsText(err error) string {
 
 // permit decides about each address, raises the alarms that are due, and
 // returns those that may be dialled, in their order. If there is none, the
-// first one's refusal stands for all.
+// gravest refusal stands for all, wherever in the answer it is.
 func (s *session) permit(addrs []netip.Addr) ([]netip.Addr, *refusal) {
-	var first policy.Decision // the first refusal
 	var allowed policy.Decision
-	var refusedAddr netip.Addr
+	var refused []answered
 	permitted := make([]netip.Addr, 0, len(addrs))
 	for _, addr := range addrs {
 		d := s.judge(addr, s.grade)
@@ -113,26 +114,59 @@ func (s *session) permit(addrs []netip.Addr) ([]netip.Addr, *refusal) {
 			permitted = append(permitted, addr)
 			continue
 		}
-		if first.Verdict == "" {
-			first, refusedAddr = d, addr
-		}
+		refused = append(refused, answered{addr, d})
 	}
-	if first.Verdict != "" {
-		// An answer that leads inside is worth an alert even where another
-		// address of it may be dialled: that is how rebinding starts.
-		s.flow.IP = refusedAddr
-		r := s.heed(first)
-		s.flow.IP = netip.Addr{}
-		if len(permitted) == 0 {
-			s.flow.IP = refusedAddr
-			return nil, r
-		}
+	if len(permitted) == 0 {
+		worst := slices.MaxFunc(refused, func(a, b answered) int { return cmp.Compare(a.gravity(), b.gravity()) })
+		s.flow.IP = worst.addr
+		return nil, s.heed(worst.Decision)
+	}
+	if r := s.passOver(refused); r != nil {
+		return nil, r
 	}
 	s.flow.IP = permitted[0]
 	if r := s.heed(allowed); r != nil {
 		return nil, r
 	}
 	return permitted, nil
+}
+
+// answered is an address of a DNS answer with what was decided about it.
+type answered struct {
+	addr netip.Addr
+	policy.Decision
+}
+
+// gravity orders the reasons for which an address is refused; it is above 1 for
+// those that no honest name of the outside leads to.
+func (a answered) gravity() int {
+	switch a.Reason {
+	case flow.ReasonMetadataAccess:
+		return 3
+	case flow.ReasonSelfAccess:
+		return 2
+	case flow.ReasonPrivateAddress:
+		return 1
+	}
+	return 0
+}
+
+// passOver raises the alarms about addresses that are not dialled while others
+// of the same answer are. A private one beside a public one is common: names
+// differ inside and outside, and localhost has two addresses. A metadata
+// service or Exeat itself beside a public one is how rebinding starts. The flow
+// goes on, and so the alarm has it as allowed.
+func (s *session) passOver(refused []answered) *refusal {
+	for _, a := range refused {
+		if a.gravity() <= 1 {
+			continue
+		}
+		s.flow.IP = a.addr
+		if r := s.heed(policy.Decision{Verdict: flow.Allowed, Reason: a.Reason, Alarm: a.Alarm}); r != nil {
+			return r
+		}
+	}
+	return nil
 }
 
 // dial connects to the destination at one of the addresses that were checked.

@@ -3,6 +3,7 @@ package proxy_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -212,20 +213,78 @@ func (f failing) Resolve(context.Context, string) (resolve.Answer, error) {
 	return resolve.Answer{}, f.err
 }
 
-// TestMixedAnswer: of an answer with a private address only the public one is
-// dialled, and the private one is worth an alarm.
+// TestMixedAnswer: the whole answer is judged, in whatever order it comes. What
+// may be dialled is; a metadata service or Exeat itself beside it is worth an
+// alarm, about a flow that goes on; a private address is not.
 func TestMixedAnswer(t *testing.T) {
-	s := newScene(t, identity.ModeLearn, nil)
-	s.Resolver.Add("mixed.test", "10.0.0.1", "127.0.0.1", "fd00::1")
-	conn := s.connect(t, "mixed.test:"+s.origin.Port())
-	conn.Write(proxytest.Hello(t, "mixed.test"))
-	f := s.Journal.WaitOpened(t, 1)[0]
-	if f.IP.String() != "127.0.0.1" || f.Verdict != flow.Allowed || f.Reason != flow.ReasonLearning {
-		t.Errorf("dialled %s; %s for %s", f.IP, f.Verdict, f.Reason)
+	const inside, own, metadata, open = "10.1.2.3", "::1", "169.254.169.254", "93.184.216.34"
+	for _, test := range []struct {
+		addrs  []string
+		reason flow.Reason // of the flow
+		alarms []string    // what they are about, in order
+	}{
+		{[]string{inside, open, "fd00::1"}, flow.ReasonLearning, nil},
+		{[]string{inside, metadata, open}, flow.ReasonLearning, []string{"allowed metadata_access 169.254.169.254"}},
+		{[]string{open, own}, flow.ReasonLearning, []string{"allowed self_access ::1"}},
+		{[]string{inside, own, metadata, open}, flow.ReasonLearning, []string{"allowed self_access ::1", "allowed metadata_access 169.254.169.254"}},
+		{[]string{inside, metadata, own}, flow.ReasonMetadataAccess, []string{"refused metadata_access 169.254.169.254"}},
+		{[]string{inside, own}, flow.ReasonSelfAccess, []string{"refused self_access ::1"}},
+	} {
+		t.Run(strings.Join(test.addrs, " "), func(t *testing.T) {
+			t.Parallel()
+			var dialled []string
+			origin := proxytest.Echo(t)
+			s := newScene(t, identity.ModeLearn, func(c *proxy.Config) {
+				c.Dial = func(_ context.Context, ap netip.AddrPort) (net.Conn, error) {
+					dialled = append(dialled, ap.Addr().String()) // by the walk, which is over before its flow is reported
+					conn, err := net.Dial("tcp", origin.Addr.String())
+					return farConn{conn, ap}, err
+				}
+			})
+			s.Guard.Store(&policy.Guard{OwnPorts: []uint16{443}})
+			s.Resolver.Add("mixed.test", test.addrs...)
+			conn, a := proxytest.Send(t, s.addr, proxytest.Head("mixed.test:443", "calendar", s.token))
+			if a.Status == http.StatusOK {
+				conn.Write(proxytest.Hello(t, "mixed.test"))
+				s.Journal.WaitOpened(t, 1)
+			} else if a.Reason != string(test.reason) {
+				t.Errorf("%s", a.Phrase)
+			}
+			conn.Close()
+			if f := s.Journal.WaitClosed(t, 1)[0]; f.Reason != test.reason {
+				t.Errorf("%s for %s", f.Verdict, f.Reason)
+			}
+			var alarms []string
+			for _, a := range s.Journal.WaitAlarms(t, 0) {
+				alarms = append(alarms, fmt.Sprintf("%s %s %s", a.Flow.Verdict, a.Reason, a.Flow.IP))
+			}
+			if !slices.Equal(alarms, test.alarms) {
+				t.Errorf("alarms: %q", alarms)
+			}
+			if a.Status == http.StatusOK && !slices.Equal(dialled, []string{open}) || a.Status != http.StatusOK && len(dialled) > 0 {
+				t.Errorf("dialled %q", dialled)
+			}
+		})
 	}
-	alarms := s.Journal.WaitAlarms(t, 1)
-	if len(alarms) != 1 || alarms[0].Reason != flow.ReasonPrivateAddress || alarms[0].Flow.IP.String() != "10.0.0.1" {
-		t.Errorf("alarms: %+v", alarms)
+}
+
+// farConn is a connection to loopback that says it leads elsewhere.
+type farConn struct {
+	net.Conn
+	to netip.AddrPort
+}
+
+func (c farConn) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(c.to) }
+
+// TestMixedAnswerAlarmIsStored: the flow goes on only once the alarm is on disk.
+func TestMixedAnswerAlarmIsStored(t *testing.T) {
+	s := newScene(t, identity.ModeBlock, nil)
+	s.Journal.OnAlarm = func(proxytest.Alarm) error { return errors.New("the disk is full") }
+	target := "mixed.test:" + s.origin.Port()
+	s.Approve(t, s.server, target)
+	s.Resolver.Add("mixed.test", "127.0.0.1", "169.254.169.254")
+	if a := s.ask(t, target); a.Status != 503 || a.Reason != string(flow.ReasonStoreUnavailable) {
+		t.Errorf("%s", a.Phrase)
 	}
 }
 
