@@ -47,7 +47,9 @@ type Store interface {
 	SaveBatch(ctx context.Context, b Batch) error
 	// InsertAlert stores a new alert.
 	InsertAlert(ctx context.Context, a detect.Alert) error
-	// SetAlertStatus changes an alert's status, with its audit record.
+	// SetAlertStatus changes an alert's status, with its audit record, and
+	// brings its counts and evidence up to date in the same transaction. It
+	// returns ErrNoAlert for an alert that was resolved already.
 	SetAlertStatus(ctx context.Context, a detect.Alert, by string, at time.Time) error
 	// UnresolvedAlerts returns the alerts that are open or acknowledged.
 	UnresolvedAlerts(ctx context.Context) ([]detect.Alert, error)

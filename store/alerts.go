@@ -10,6 +10,7 @@ import (
 
 	"github.com/exeat/exeat/detect"
 	"github.com/exeat/exeat/identity"
+	"github.com/exeat/exeat/record"
 )
 
 const alertColumns = `id, kind, severity, server, name, owner, family, host, port, first, last, count, status,
@@ -72,12 +73,12 @@ func updateAlert(t *tx, a *detect.Alert) error {
 	}
 	_, err = t.exec(`UPDATE alerts SET count = ?2, last = max(last, ?3), host = ?4, port = ?5,
 			asn = ?6, org = ?7, country = ?8, flows = ?9, verdict = ?10, title = ?11, explanation = ?12, next = ?13,
-			evidence = ?14,
+			evidence = ?14, name = ?16, owner = ?17,
 			severity = iif(instr(`+severityScale+`, ?15) > instr(`+severityScale+`, severity), ?15, severity)
 		WHERE id = ?1 AND count <= ?2`,
 		blob(a.ID), a.Count, micros(a.Last), a.Host, int64(a.Port),
 		int64(a.Place.ASN), a.Place.Org, a.Place.Country, flows, string(a.Verdict), a.Title, a.Explanation, a.Next,
-		evidence, string(a.Severity))
+		evidence, string(a.Severity), string(a.Server), a.Owner)
 	return err
 }
 
@@ -92,16 +93,20 @@ func statusAction(s detect.Status) string {
 	return "alert.reopen"
 }
 
-// SetAlertStatus implements record.Store: it stores a.Status and nothing else
-// of a. ErrNotFound if there is no such alert.
+// SetAlertStatus implements record.Store: in one transaction it brings the
+// alert up to date, as a batch would, and sets its status. record.ErrNoAlert if
+// there is no such alert or it was resolved already.
 func (d *DB) SetAlertStatus(ctx context.Context, a detect.Alert, by string, at time.Time) error {
 	return d.write(ctx, func(t *tx) error {
-		n, err := t.exec("UPDATE alerts SET status = ? WHERE id = ?", string(a.Status), blob(a.ID))
+		if err := updateAlert(t, &a); err != nil {
+			return err
+		}
+		n, err := t.exec("UPDATE alerts SET status = ? WHERE id = ? AND status <> 'resolved'", string(a.Status), blob(a.ID))
 		if err != nil {
 			return err
 		}
 		if n == 0 {
-			return fmt.Errorf("alert %s: %w", a.ID, ErrNotFound)
+			return fmt.Errorf("alert %s: %w", a.ID, record.ErrNoAlert)
 		}
 		return audit(t, identity.Change{
 			At: at, Actor: by, Action: statusAction(a.Status), Server: a.ServerID, Name: a.Server,

@@ -142,9 +142,9 @@ func alertStatus(t *testing.T, s Store) {
 	must(t, s.InsertAlert(ctx, first))
 	must(t, s.InsertAlert(ctx, second))
 	news := first
-	news.Status, news.Count = detect.Acknowledged, 99 // only the status is taken
+	news.Status, news.Count = detect.Acknowledged, 99
 	must(t, s.SetAlertStatus(ctx, news, "web:7", Now().Add(time.Minute)))
-	first.Status = detect.Acknowledged
+	first.Status, first.Count = detect.Acknowledged, news.Count // what was counted since comes along
 	equal(t, "unresolved", got(s.UnresolvedAlerts(ctx))(t), []detect.Alert{first, second})
 	second.Status = detect.Resolved
 	must(t, s.SetAlertStatus(ctx, second, "web:7", Now().Add(2*time.Minute)))
@@ -156,7 +156,9 @@ func alertStatus(t *testing.T, s Store) {
 	if c.Actor != "web:7" || c.Action != "alert.resolve" || c.Server != v.ID || !strings.Contains(c.Detail, second.Title) {
 		t.Errorf("the audit record is %+v", c)
 	}
-	is(t, s.SetAlertStatus(ctx, newAlert(v, "x", Now()), "web:7", Now()), store.ErrNotFound)
+	second.Status = detect.Acknowledged
+	is(t, s.SetAlertStatus(ctx, second, "web:7", Now()), record.ErrNoAlert) // it is over
+	is(t, s.SetAlertStatus(ctx, newAlert(v, "x", Now()), "web:7", Now()), record.ErrNoAlert)
 }
 
 func auditPaged(t *testing.T, s Store) {
