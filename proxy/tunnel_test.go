@@ -802,7 +802,10 @@ func TestShutdownMeetsNewFlow(t *testing.T) {
 			s.Journal.WaitClosed(t, 1) // the flow before it was cut: who was in the list is known
 			close(book.reply)
 			select {
-			case <-done:
+			case err := <-done:
+				if !errors.Is(err, context.Canceled) {
+					t.Error(err)
+				}
 			case <-time.After(5 * time.Second):
 				t.Error("Shutdown hangs")
 				conn.Close()
