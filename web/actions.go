@@ -117,7 +117,7 @@ func (s *Server) changed(id identity.ID, err error) {
 
 // decideAlert approves or rejects the destination that an alert is about, then
 // resolves the alert.
-func (s *Server) decideAlert(ctx context.Context, id uuid.UUID, approve bool, note, who string) (detect.Alert, error) {
+func (s *Server) decideAlert(ctx context.Context, id uuid.UUID, approve bool, settle SettleRequest, who string) (detect.Alert, error) {
 	a, err := s.cfg.Store.Alert(ctx, id)
 	if err != nil {
 		return detect.Alert{}, err
@@ -131,7 +131,11 @@ func (s *Server) decideAlert(ctx context.Context, id uuid.UUID, approve bool, no
 			Detail: "This alert is not about a destination that a baseline could hold. Acknowledge or resolve it."}
 	}
 	dest := flow.Destination{Host: a.Host, Port: a.Port}
-	q := DecideRequest{Targets: []string{dest.String()}, Note: note}
+	if settle.Target != "" && settle.Target != dest.String() {
+		return detect.Alert{}, problem{Status: http.StatusConflict, Code: "target_changed",
+			Detail: "The server has asked for another host since: this alert is now about " + dest.String() + ". Nothing was decided; look at it again."}
+	}
+	q := DecideRequest{Targets: []string{dest.String()}, Note: settle.Note}
 	if approve {
 		q.Grades = append(gradesOf(a.Kind), s.accepted(srv.ID, dest)...)
 	}

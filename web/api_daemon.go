@@ -40,7 +40,7 @@ func (s *Server) apiStatus(w http.ResponseWriter, r *http.Request) {
 		ProxyURL: s.cfg.ProxyURL.String(), WebURL: s.cfg.PublicURL.String(), Listen: s.cfg.Listen,
 		Servers: len(s.cfg.Servers.Servers()), Alerts: map[string]int64{},
 		Record: recordJSON(s.cfg.Journal.Status()), Gaps: mapped(gaps, gapJSON),
-		Geo:      GeoJSON{Source: s.cfg.Geo.Source, Date: stamp(s.cfg.Geo.Date), Attribution: s.cfg.Geo.Attribution},
+		Geo:      GeoJSON{Source: s.cfg.Geo.Source, Date: stamp(s.cfg.Geo.Date), Attribution: s.cfg.Geo.Attribution, AttributionURL: s.cfg.Geo.AttributionURL},
 		Counters: s.counters(),
 	}
 	for status, n := range counts {

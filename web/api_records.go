@@ -157,6 +157,10 @@ func (s *Server) apiAlertReject(w http.ResponseWriter, r *http.Request) {
 type SettleRequest struct {
 	// Note goes into the baseline with approve and reject.
 	Note string `json:"note,omitempty"`
+	// Target is the "host:port" that whoever approves or rejects has in mind.
+	// An alert is about a family of hosts and shows the latest; if that is
+	// another one by now, nothing is decided (409). Empty: the latest.
+	Target string `json:"target,omitempty"`
 }
 
 func (s *Server) apiSettle(w http.ResponseWriter, r *http.Request, action string) {
@@ -167,22 +171,22 @@ func (s *Server) apiSettle(w http.ResponseWriter, r *http.Request, action string
 	}
 	var a detect.Alert
 	if err == nil {
-		a, err = s.settle(r.Context(), id, action, q.Note, actor(r))
+		a, err = s.settle(r.Context(), id, action, q, actor(r))
 	}
 	s.answerAlert(w, r, a, err)
 }
 
 // settle does what a person decided about an alert.
-func (s *Server) settle(ctx context.Context, id uuid.UUID, action, note, who string) (detect.Alert, error) {
+func (s *Server) settle(ctx context.Context, id uuid.UUID, action string, q SettleRequest, who string) (detect.Alert, error) {
 	switch action {
 	case "ack":
 		return s.cfg.Journal.SetAlertStatus(ctx, id, detect.Acknowledged, who)
 	case "resolve":
 		return s.cfg.Journal.SetAlertStatus(ctx, id, detect.Resolved, who)
 	case "approve":
-		return s.decideAlert(ctx, id, true, note, who)
+		return s.decideAlert(ctx, id, true, q, who)
 	case "reject":
-		return s.decideAlert(ctx, id, false, note, who)
+		return s.decideAlert(ctx, id, false, q, who)
 	}
 	return detect.Alert{}, bad("bad_action", "An alert can be acknowledged, resolved, approved or rejected.")
 }

@@ -294,7 +294,11 @@ func TestAlertsOverTheAPI(t *testing.T) {
 	if a.Status != detect.Acknowledged {
 		t.Errorf("status %s", a.Status)
 	}
-	h.call("POST", "/api/v1/alerts/"+fresh.ID.String()+"/approve", `{"note":"ours"}`, 200, &a)
+	h.call("POST", "/api/v1/alerts/"+fresh.ID.String()+"/approve", `{"target":"other.metrics.test:443"}`, 409, nil)
+	if m := h.book.Match(s["calendar"].ID, flow.Destination{Host: "other.metrics.test", Port: 443}); m.State == baseline.Approved {
+		t.Error("what the alert is not about was approved")
+	}
+	h.call("POST", "/api/v1/alerts/"+fresh.ID.String()+"/approve", `{"note":"ours","target":"collector.metrics.test:443"}`, 200, &a)
 	if a.Status != detect.Resolved {
 		t.Errorf("status %s", a.Status)
 	}

@@ -236,6 +236,8 @@ type GeoJSON struct {
 	Source      string     `json:"source"`
 	Date        *time.Time `json:"date"`
 	Attribution string     `json:"attribution"`
+	// AttributionURL is where the attribution has to lead; may be empty.
+	AttributionURL string `json:"attribution_url"`
 }
 
 // TokenRequest is the body of POST /api/v1/tokens.

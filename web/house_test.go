@@ -145,7 +145,7 @@ func newHouse(t *testing.T) *house {
 	h.web, err = web.New(web.Config{
 		Servers: h.reg, Baselines: h.book, Store: h.db, Sessions: h.db, Journal: moody{h.journal, h}, Events: h.journal.Hub(),
 		Listeners: h.opened, Risky: risky, ProxyURL: parse(t, "http://127.0.0.1:7180"), PublicURL: parse(t, h.url),
-		Inside: h.isInside, SelfAccess: h.sawSelf,
+		Inside: h.isInside, AnyInside: h.anyInside, SelfAccess: h.sawSelf,
 		Launched: func(id identity.ID, pid int) { h.started[id] = pid },
 		LearnFor: 7 * 24 * time.Hour, Version: "0.1.0-test",
 		Listen:    map[string]string{"proxy": "127.0.0.1:7180", "web": ln.Addr().String()},
@@ -165,6 +165,12 @@ func (h *house) setInside(f func(pid int) bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.inside = f
+}
+
+func (h *house) anyInside() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.inside != nil
 }
 
 func (h *house) isInside(pid int) bool {

@@ -233,8 +233,12 @@ func (s *Server) settleAlert(w http.ResponseWriter, r *http.Request) {
 	var id uuid.UUID
 	id, err := idOf(r)
 	action := r.PostFormValue("do")
+	q := SettleRequest{Note: strings.TrimSpace(r.PostFormValue("note")), Target: r.PostFormValue("target")}
+	if err == nil && q.Target == "" && (action == "approve" || action == "reject") {
+		err = bad("no_target", "The form did not say which destination it showed.")
+	}
 	if err == nil {
-		_, err = s.settle(r.Context(), id, action, strings.TrimSpace(r.PostFormValue("note")), actor(r))
+		_, err = s.settle(r.Context(), id, action, q, actor(r))
 	}
 	done := action
 	if action == "approve" || action == "reject" {

@@ -4,83 +4,108 @@ import (
 	"bufio"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"strconv"
 	"strings"
 )
 
-// holders returns the processes that hold the client's end of a TCP connection
-// on this machine, as far as /proc lets us see: candidate says which processes
-// are worth looking into.
-func holders(client, here netip.AddrPort, candidate func(pid int) bool) ([]int, error) {
-	inode, err := socketInode(client, here)
-	if err != nil || inode == "" {
-		return nil, err
+// holder looks for the process inside a launched tree that holds the client's
+// end of a TCP connection on this machine; pid is 0 when none was found. known
+// says that this means something: somebody else holds it, or may. A connection
+// whose client has closed it already is held by nobody.
+//
+// A process of this user whose descriptors can't be read (browsers protect some
+// of theirs) may be the holder; one of a launched tree then counts as it.
+func holder(client, here netip.AddrPort, inside func(pid int) bool) (pid int, known bool, err error) {
+	inode, uid, err := clientSocket(client, here)
+	if err != nil || inode == "" || inode == "0" {
+		return 0, false, err
 	}
-	want := "socket:[" + inode + "]"
+	if uid != os.Getuid() && os.Getuid() != 0 {
+		return 0, true, nil // another user's, and what we launch is ours
+	}
 	procs, err := os.ReadDir("/proc")
 	if err != nil {
-		return nil, fmt.Errorf("web: list processes: %w", err)
+		return 0, false, fmt.Errorf("web: list processes: %w", err)
 	}
-	var out []int
+	var holds, hidden []int
 	for _, p := range procs {
-		pid, err := strconv.Atoi(p.Name())
-		if err == nil && candidate(pid) && holds(pid, want) {
-			out = append(out, pid)
+		candidate, err := strconv.Atoi(p.Name())
+		if err != nil {
+			continue
+		}
+		switch has, err := hasSocket(candidate, inode); {
+		case has:
+			holds = append(holds, candidate)
+		case errors.Is(err, fs.ErrPermission):
+			hidden = append(hidden, candidate)
 		}
 	}
-	return out, nil
+	if len(holds) == 0 {
+		holds = hidden
+	}
+	for _, candidate := range holds {
+		if inside(candidate) {
+			return candidate, true, nil
+		}
+	}
+	return 0, len(holds) > 0, nil
 }
 
-// holds reports whether a process has a descriptor that leads to link.
-func holds(pid int, link string) bool {
+// hasSocket reports whether a process has a descriptor of the socket. The error
+// says why that couldn't be read; it may just have ended.
+func hasSocket(pid int, inode string) (bool, error) {
 	dir := "/proc/" + strconv.Itoa(pid) + "/fd/"
 	fds, err := os.ReadDir(dir)
-	if err != nil {
-		return false // it ended, or it isn't ours to see
-	}
 	for _, fd := range fds {
-		if to, err := os.Readlink(dir + fd.Name()); err == nil && to == link {
-			return true
+		if to, err := os.Readlink(dir + fd.Name()); err == nil && to == "socket:["+inode+"]" {
+			return true, nil
 		}
 	}
-	return false
+	return false, err
 }
 
-// socketInode finds the client's socket in the kernel's tables; "" if it isn't
-// there, because the client is on another machine.
-func socketInode(client, here netip.AddrPort) (string, error) {
+// clientSocket finds the client's socket and its user in the kernel's tables; ""
+// if it isn't there, "0" if its process has closed it.
+func clientSocket(client, here netip.AddrPort) (inode string, uid int, err error) {
 	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
 		f, err := os.Open(table)
 		if err != nil {
 			continue // no IPv6 here
 		}
-		inode, err := findSocket(bufio.NewScanner(f), client, here)
+		inode, uid, err := findSocket(bufio.NewScanner(f), client, here)
 		_ = f.Close() // only read from
 		if err != nil || inode != "" {
-			return inode, err
+			return inode, uid, err
 		}
 	}
-	return "", nil
+	return "", 0, nil
 }
 
-// findSocket reads a table of proc_net_tcp(5): "sl local remote state … inode".
-func findSocket(lines *bufio.Scanner, client, here netip.AddrPort) (string, error) {
+// findSocket reads a table of proc_net_tcp(5): "sl local remote state queues
+// timer retransmits uid timeout inode".
+func findSocket(lines *bufio.Scanner, client, here netip.AddrPort) (inode string, uid int, err error) {
 	for lines.Scan() {
 		f := strings.Fields(lines.Text())
 		if len(f) < 10 {
 			continue
 		}
 		if tableAddr(f[1]) == client && tableAddr(f[2]) == here {
-			return f[9], nil
+			uid, err := strconv.Atoi(f[7])
+			if err != nil {
+				return "", 0, fmt.Errorf("web: read the table of sockets: %w", err)
+			}
+			return f[9], uid, nil
 		}
 	}
 	if err := lines.Err(); err != nil {
-		return "", fmt.Errorf("web: read the table of sockets: %w", err)
+		return "", 0, fmt.Errorf("web: read the table of sockets: %w", err)
 	}
-	return "", nil
+	return "", 0, nil
 }
 
 // tableAddr reads "0100007F:1C0D": 32-bit words in this machine's byte order,

@@ -2,11 +2,14 @@ package web_test
 
 import (
 	"bytes"
+	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/exeat/exeat/identity"
 	"github.com/exeat/exeat/web"
@@ -59,6 +62,49 @@ func TestSelfApprovalOverTCP(t *testing.T) {
 	h.setInside(nil)
 	if got := run(); got != "200 OK" {
 		t.Errorf("from outside: %s", got)
+	}
+}
+
+// TestAsHastyServer is the launched server that doesn't wait for the answer: it
+// asks, and is gone before anybody can look who it was.
+func TestAsHastyServer(t *testing.T) {
+	addr := os.Getenv("WEB_TEST_HASTY")
+	if addr == "" {
+		t.Skip("runs only as a child of TestSelfApprovalInHaste")
+	}
+	body := `{"targets":["evil.example"]}`
+	for range 40 {
+		conn, err := net.Dial("tcp", addr)
+		must(t, err)
+		_, err = fmt.Fprintf(conn, "POST /api/v1/baselines/calendar/approve HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n"+
+			"Content-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", addr, os.Getenv("WEB_TEST_TOKEN"), len(body), body)
+		must(t, err)
+		must(t, conn.Close())
+	}
+}
+
+func TestSelfApprovalInHaste(t *testing.T) {
+	h := newHouse(t)
+	s := h.add("calendar", identity.ModeBlock, true, identity.NewServer{})
+	var tok web.TokenJSON
+	decodeInto(t, h.socket(web.Peer{UID: 1000}, "POST", "/api/v1/tokens", `{"label":"stolen"}`).Body.Bytes(), &tok)
+	me := os.Getpid()
+	h.setInside(func(pid int) bool { return pid != me && parentOf(pid) == me })
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestAsHastyServer$", "-test.v")
+	cmd.Env = append(os.Environ(), "WEB_TEST_HASTY="+strings.TrimPrefix(h.url, "http://"), "WEB_TEST_TOKEN="+tok.Token)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(20 * time.Second); len(h.turnedDown()) < 40; <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d of 40 were turned down", len(h.turnedDown()))
+		}
+	}
+	if entries := h.book.Entries(s.ID); len(entries) != 0 {
+		t.Errorf("it approved %+v for itself", entries)
 	}
 }
 

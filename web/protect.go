@@ -154,8 +154,9 @@ func (s *Server) notInside(next http.Handler) http.Handler {
 	})
 }
 
-// comesFromInside finds the launched process that holds the client's end of
-// r's connection, if there is one.
+// comesFromInside reports whether a launched process holds the client's end of
+// r's connection, and which. While servers are running, a connection from this
+// machine that can't be traced to any process counts as theirs.
 func (s *Server) comesFromInside(r *http.Request) (Peer, bool) {
 	if s.cfg.Inside == nil || r.Method == http.MethodGet || r.Method == http.MethodHead {
 		return Peer{}, false
@@ -167,14 +168,18 @@ func (s *Server) comesFromInside(r *http.Request) (Peer, bool) {
 	}
 	here := local.AddrPort()
 	unmapped := func(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }
-	pids, err := holders(unmapped(client), unmapped(here), s.cfg.Inside)
+	if !client.Addr().Unmap().IsLoopback() && client.Addr().Unmap() != here.Addr().Unmap() {
+		return Peer{}, false // on another machine
+	}
+	pid, known, err := holder(unmapped(client), unmapped(here), s.cfg.Inside)
 	if err != nil {
 		s.log.Warn("can't tell which process is asking", "err", err)
 	}
-	if len(pids) == 0 {
-		return Peer{}, false
+	if pid != 0 {
+		return Peer{PID: pid}, true
 	}
-	return Peer{PID: pids[0]}, true
+	// Who closes the connection before anybody can look has a reason.
+	return Peer{}, !known && s.cfg.AnyInside != nil && s.cfg.AnyInside()
 }
 
 // isAPI reports whether r wants JSON back rather than a page.

@@ -66,6 +66,8 @@ type Config struct {
 	// Inside reports whether a process lies inside a launched server's process
 	// tree. Nil: none does.
 	Inside func(pid int) bool
+	// AnyInside reports whether any launched server is running. Nil: none is.
+	AnyInside func() bool
 	// SelfAccess is told of a peer that was turned away because it lies inside
 	// a launched server's tree. Nil: nobody is.
 	SelfAccess func(ctx context.Context, p Peer)
@@ -105,6 +107,9 @@ type GeoInfo struct {
 	Source      string    // "bundled" or the file; empty: none
 	Date        time.Time // when the data was made
 	Attribution string    // what the data's licence asks to be shown
+	// AttributionURL is the http(s) address that Attribution has to be a link
+	// to. Empty: it is plain text.
+	AttributionURL string
 }
 
 // Server serves the dashboard and the API. Its methods are safe for concurrent

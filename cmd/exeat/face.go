@@ -37,7 +37,7 @@ func (d *daemon) openWeb(context.Context) error {
 		Servers: servers{d.registry, d.book, d.memory}, Baselines: d.book, Store: current{d.store, d.journal}, Sessions: d.store,
 		Journal: d.journal, Events: d.journal.Hub(), Listeners: d, Risky: d.risky,
 		ProxyURL: proxyURL, PublicURL: public, Hosts: d.hosts(),
-		Inside: d.launched.inside, SelfAccess: d.selfAccess,
+		Inside: d.launched.inside, AnyInside: d.launched.any, SelfAccess: d.selfAccess,
 		Launched: d.hasLaunched,
 		LearnFor: time.Duration(d.cfg.Learn.Window), Version: version(),
 		Listen: map[string]string{
