@@ -158,9 +158,12 @@ func (a *Alert) outcomeByName() string {
 	return "Exeat refused it. Nothing left this machine, not even a DNS query for the name."
 }
 
-// outcomeAlways is outcome for what is refused in every mode, once the address
-// is known.
+// outcomeAlways is outcome for addresses that are refused in every mode. A name
+// may have others beside them, which the connection then went to.
 func (a *Alert) outcomeAlways() string {
+	if a.allowed() {
+		return "Exeat kept away from that address, as it does in every mode, and used another one that the name has."
+	}
 	return "Exeat refused it, as it does in every mode. No connection was made."
 }
 
