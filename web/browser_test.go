@@ -258,6 +258,10 @@ func (b *tab) overflow(name string, width int64) {
 			[...document.querySelectorAll("main *, header *, footer *")].filter(e => e.getBoundingClientRect().right > innerWidth + 1)
 				.slice(0, 5).map(e => e.tagName + "." + e.className + " " + Math.round(e.getBoundingClientRect().right)).join(", ")`))
 	}
+	// Two letters one above the other are no country.
+	if n := eval[int](b, `[...document.querySelectorAll(".cc")].filter(e => e.checkVisibility() && e.getBoundingClientRect().height > 26).length`); n > 0 {
+		b.t.Errorf("%s: %d countries are broken into two lines", name, n)
+	}
 }
 
 // forget drops what the console said about something that was meant to happen.
