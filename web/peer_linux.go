@@ -28,32 +28,39 @@ func holder(client, here netip.AddrPort, inside func(pid int) bool) (pid int, kn
 	if uid != os.Getuid() && os.Getuid() != 0 {
 		return 0, true, nil // another user's, and what we launch is ours
 	}
-	procs, err := os.ReadDir("/proc")
-	if err != nil {
-		return 0, false, fmt.Errorf("web: list processes: %w", err)
-	}
-	var holds, hidden []int
-	for _, p := range procs {
-		candidate, err := strconv.Atoi(p.Name())
-		if err != nil {
-			continue
-		}
-		switch has, err := hasSocket(candidate, inode); {
-		case has:
-			holds = append(holds, candidate)
-		case errors.Is(err, fs.ErrPermission):
-			hidden = append(hidden, candidate)
-		}
-	}
-	if len(holds) == 0 {
-		holds = hidden
-	}
-	for _, candidate := range holds {
+	holders, err := mayHold(inode)
+	for _, candidate := range holders {
 		if inside(candidate) {
 			return candidate, true, nil
 		}
 	}
-	return 0, len(holds) > 0, nil
+	return 0, len(holders) > 0, err
+}
+
+// mayHold returns the processes that have the socket; if none is seen to, those
+// that can't be looked into.
+func mayHold(inode string) ([]int, error) {
+	procs, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, fmt.Errorf("web: list processes: %w", err)
+	}
+	var holders, hidden []int
+	for _, p := range procs {
+		pid, err := strconv.Atoi(p.Name())
+		if err != nil {
+			continue
+		}
+		switch has, err := hasSocket(pid, inode); {
+		case has:
+			holders = append(holders, pid)
+		case errors.Is(err, fs.ErrPermission):
+			hidden = append(hidden, pid)
+		}
+	}
+	if len(holders) > 0 {
+		return holders, nil
+	}
+	return hidden, nil
 }
 
 // hasSocket reports whether a process has a descriptor of the socket. The error
