@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -137,7 +138,7 @@ func (s *Server) turnDown(w http.ResponseWriter, r *http.Request, p Peer) {
 		s.cfg.SelfAccess(r.Context(), p)
 	}
 	s.refuse(w, r, problem{Status: http.StatusForbidden, Code: "self_access",
-		Detail: "A program that runs as an MCP server can't speak to Exeat: it could approve itself."})
+		Detail: "A program that runs as an MCP server can't speak to Exeat: it could approve itself. If you are a person, use the exeat command from a terminal."})
 }
 
 // notInside refuses what a launched server asks to be changed over TCP, with
@@ -166,12 +167,15 @@ func (s *Server) comesFromInside(r *http.Request) (Peer, bool) {
 	if err != nil || !ok {
 		return Peer{}, false
 	}
-	here := local.AddrPort()
-	unmapped := func(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }
-	if !client.Addr().Unmap().IsLoopback() && client.Addr().Unmap() != here.Addr().Unmap() {
-		return Peer{}, false // on another machine
+	// The kernel's tables name no zones.
+	bare := func(a netip.AddrPort) netip.AddrPort {
+		return netip.AddrPortFrom(a.Addr().Unmap().WithZone(""), a.Port())
 	}
-	pid, known, err := holder(unmapped(client), unmapped(here), s.cfg.Inside)
+	client = bare(client)
+	if !ofThisMachine(client.Addr()) {
+		return Peer{}, false
+	}
+	pid, known, err := holder(client, bare(local.AddrPort()), s.cfg.Inside)
 	if err != nil {
 		s.log.Warn("can't tell which process is asking", "err", err)
 	}
@@ -180,6 +184,23 @@ func (s *Server) comesFromInside(r *http.Request) (Peer, bool) {
 	}
 	// Who closes the connection before anybody can look has a reason.
 	return Peer{}, !known && s.cfg.AnyInside != nil && s.cfg.AnyInside()
+}
+
+// ofThisMachine reports whether a client at a may be on this machine. All of
+// its addresses count, whichever the connection leads to: a program can reach
+// 127.0.0.1 from the address of a network card.
+func ofThisMachine(a netip.Addr) bool {
+	if a.IsLoopback() {
+		return true
+	}
+	own, err := net.InterfaceAddrs()
+	if err != nil {
+		return true // what can't be told is looked into
+	}
+	return slices.ContainsFunc(own, func(n net.Addr) bool {
+		p, err := netip.ParsePrefix(n.String())
+		return err == nil && p.Addr().Unmap() == a
+	})
 }
 
 // isAPI reports whether r wants JSON back rather than a page.
