@@ -2,8 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
-	"errors"
 	"fmt"
 	"time"
 
@@ -147,12 +145,6 @@ type tally struct {
 	serverHours map[serverHour]*sums
 }
 
-type place struct {
-	server identity.ID
-	host   string
-	port   uint16
-}
-
 type destHour struct{ dest, hour int64 }
 
 type serverHour struct {
@@ -218,33 +210,6 @@ func slot[K comparable, V any](m map[K]*V, key K) *V {
 }
 
 func (k *tally) server(id identity.ID) *serverTally { return slot(k.servers, id) }
-
-// destination returns the row of f's destination, which it makes if need be;
-// 0 for a flow that never had a host.
-func (k *tally) destination(f *flow.Flow) (int64, error) {
-	if f.Host == "" {
-		return 0, nil
-	}
-	p := place{f.ServerID, f.Host, f.Port}
-	if id, ok := k.tx.dests[p]; ok {
-		return id, nil
-	}
-	var id int64
-	err := k.tx.get("SELECT id FROM destinations WHERE server = ? AND host = ? AND port = ?",
-		[]any{blob(f.ServerID), f.Host, f.Port}, &id)
-	if errors.Is(err, sql.ErrNoRows) {
-		err = k.tx.get(`INSERT INTO destinations (server, name, host, host_rev, port, first_seen, last_seen,
-			grade, grade_at, asn, org, country, place_at, flows, refused, bytes_up, bytes_down)
-			VALUES (?,?,?,?,?,?,?,'',0,0,'','',0,0,0,0,0) RETURNING id`,
-			[]any{blob(f.ServerID), string(f.Server), f.Host, reverse(f.Host), f.Port, micros(f.Opened), micros(f.Opened)}, &id)
-		k.server(f.ServerID).newDests++
-	}
-	if err != nil {
-		return 0, err
-	}
-	k.tx.remember(p, id)
-	return id, nil
-}
 
 // seen notes what even an open flow says of its destination.
 func (k *tally) seen(dest int64, f *flow.Flow) {

@@ -204,23 +204,21 @@ func verdictArms(c *conditions, index, term string, v flow.Verdict) []arm {
 	return arms
 }
 
-// hostArms walks each destination that the host covers. If there are very many
+// hostArms walks each destination that the host covers, and of the flows
+// counted as OtherHosts those whose own host it covers. If there are very many
 // it tests the host of each flow instead; so many are soon met.
 func (d *DB) hostArms(ctx context.Context, c *conditions, q FlowQuery) ([]arm, FlowQuery, error) {
-	var dc conditions
-	destinationHost(&dc, q.Host)
-	if q.Server != (identity.ID{}) {
-		dc.add("server = %s", blob(q.Server))
-	}
-	if q.Port != 0 {
-		dc.add("port = %s", int64(q.Port))
-	}
-	ids, err := readAll(ctx, d, fmt.Sprintf("SELECT id FROM destinations%s LIMIT %d", dc.where(), maxArms+1), dc.args,
-		func(s scanner) (id int64, err error) { return id, s.Scan(&id) })
+	ids, err := d.destinationRows(ctx, q.Server, q.Host, q.Port)
 	if err != nil {
 		return nil, q, err
 	}
-	if len(ids) > maxArms {
+	var others []int64
+	if q.Host != OtherHosts {
+		if others, err = d.destinationRows(ctx, q.Server, OtherHosts, 0); err != nil {
+			return nil, q, err
+		}
+	}
+	if len(ids)+len(others) > maxArms {
 		hostCondition(c, q.Host)
 		return plainArms(c, q), q, nil
 	}
@@ -228,17 +226,48 @@ func (d *DB) hostArms(ctx context.Context, c *conditions, q FlowQuery) ([]arm, F
 	for _, id := range ids {
 		arms = append(arms, verdictArms(c, "INDEXED BY flows_dest", "dest = "+c.bind(id), q.Verdict)...)
 	}
+	for _, id := range others {
+		arms = append(arms, verdictArms(c, "INDEXED BY flows_dest", otherTerm(c, id, q), q.Verdict)...)
+	}
 	q.Server, q.Port, q.Verdict = identity.ID{}, 0, "" // these the arms ensure
 	return arms, q, nil
 }
 
-// hostCondition restricts flows to those to host or to its sub-domains.
-func hostCondition(c *conditions, host string) {
-	if suffix, ok := strings.CutPrefix(host, "*"); ok {
-		c.add("substr(host, %s) = %s", -len(suffix), suffix)
-		return
+// destinationRows returns the rows of a host's destinations, at most one more
+// than maxArms. No server and no port mean any.
+func (d *DB) destinationRows(ctx context.Context, server identity.ID, host string, port uint16) ([]int64, error) {
+	var c conditions
+	destinationHost(&c, host)
+	if server != (identity.ID{}) {
+		c.add("server = %s", blob(server))
 	}
-	c.add("host = %s", host)
+	if port != 0 {
+		c.add("port = %s", int64(port))
+	}
+	return readAll(ctx, d, fmt.Sprintf("SELECT id FROM destinations%s LIMIT %d", c.where(), maxArms+1), c.args,
+		func(s scanner) (id int64, err error) { return id, s.Scan(&id) })
+}
+
+// otherTerm picks, of the flows counted in a row of OtherHosts, q's.
+func otherTerm(c *conditions, row int64, q FlowQuery) string {
+	term := "dest = " + c.bind(row) + " AND " + hostTerm(c, q.Host)
+	if q.Port != 0 {
+		term += " AND port = " + c.bind(int64(q.Port))
+	}
+	return term
+}
+
+// hostCondition restricts flows to those to host or to its sub-domains.
+func hostCondition(c *conditions, host string) { c.terms = append(c.terms, hostTerm(c, host)) }
+
+func hostTerm(c *conditions, host string) string {
+	if host == OtherHosts {
+		return "dest IN (SELECT id FROM destinations WHERE host = " + c.bind(host) + ")"
+	}
+	if suffix, ok := strings.CutPrefix(host, "*"); ok {
+		return "substr(host, " + c.bind(-len(suffix)) + ") = " + c.bind(suffix)
+	}
+	return "host = " + c.bind(host)
 }
 
 // destinationHost does the same for destinations, by index: backwards, the

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -92,6 +91,52 @@ func TestPrune(t *testing.T) {
 	}
 }
 
+// TestPruneDestinations deletes by steps the destinations that were not used
+// for long, with their traffic, and then has room for others again.
+func TestPruneDestinations(t *testing.T) {
+	now := time.Date(2026, 11, 23, 12, 30, 0, 0, time.UTC)
+	d := openTest(t)
+	server := uuid.New()
+	visit := func(host string, age time.Duration, closed bool) flow.Flow {
+		f := flow.Flow{ID: uuid.New(), ServerID: server, Host: host, Port: 443, Opened: now.Add(-age), Verdict: flow.Refused}
+		if closed {
+			f.Closed = f.Opened
+		}
+		return f
+	}
+	old := minTraffic + time.Minute // within an hour whose roll-ups still stand
+	flows := []flow.Flow{visit("recent.example", minTraffic-time.Minute, true), visit("open.example", 2*minTraffic, false)}
+	for i := range pruneStep + 10 {
+		flows = append(flows, visit(fmt.Sprintf("h%d.example", i), old, true))
+	}
+	if err := errors.Join(d.SaveBatch(t.Context(), record.Batch{Flows: flows}), d.Close()); err != nil {
+		t.Fatal(err)
+	}
+	d.cfg.Retain, d.cfg.Now = 30*24*time.Hour, func() time.Time { return now }
+	w := idleWriter(t, d.cfg)
+	if n, err := w.tx.destinations(server); err != nil || n != int64(len(flows)) {
+		t.Fatalf("there are %d destinations, want %d (%v)", n, len(flows), err)
+	}
+	if n, err := w.step(func(t *tx) (int64, error) { return pruneDestinations(t, micros(now)) }); n != 0 || err != nil {
+		t.Errorf("%d destinations that flows refer to were deleted (%v)", n, err)
+	}
+	if _, err := w.tx.destination(place{server, "h0.example", 443}); err != nil {
+		t.Fatal(err)
+	}
+	pruneAll(t, w)
+	for table, want := range map[string]int{"destinations": 2, "traffic_destinations": 1, "flows": 1, "totals": 1} {
+		if n := countRows(t, w, table); n != want {
+			t.Errorf("%d rows of %s are left, want %d", n, table, want)
+		}
+	}
+	if n, err := w.tx.destinations(server); err != nil || n != 2 {
+		t.Errorf("%d destinations are counted, want 2 (%v)", n, err)
+	}
+	if len(w.tx.dests) != 0 {
+		t.Error("the rows of deleted destinations are remembered")
+	}
+}
+
 // fillOld stores flows of which all but two are old and closed, and two
 // sessions, one of them expired.
 func fillOld(t *testing.T, cfg Config, now time.Time) int {
@@ -154,7 +199,7 @@ func idleWriter(t *testing.T, cfg Config) *writer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &writer{cfg: cfg, db: db, tx: &tx{conn: conn, stmts: map[string]*sql.Stmt{}}}
+	w := &writer{cfg: cfg, db: db, tx: newTx(conn)}
 	t.Cleanup(func() { _ = w.close() })
 	return w
 }

@@ -15,7 +15,8 @@ const (
 	// pruneStep bounds how many rows one transaction deletes, so that no write
 	// waits long behind it.
 	pruneStep = 1000
-	// minTraffic is how long the roll-ups are kept at least.
+	// minTraffic is how long the roll-ups, and destinations since they were
+	// last used, are kept at least.
 	minTraffic = 90 * 24 * time.Hour
 )
 
@@ -45,13 +46,14 @@ func (w *writer) prune() (more bool, err error) {
 	if w.cfg.Retain <= 0 {
 		return false, nil
 	}
+	rollups := now.Add(-max(w.cfg.Retain, minTraffic))
 	steps := []struct {
 		query string
 		limit int64
 	}{
 		{pruneFlows, micros(now.Add(-w.cfg.Retain))},
-		{pruneTrafficServers, hourOf(now.Add(-max(w.cfg.Retain, minTraffic)))},
-		{pruneTrafficDestinations, hourOf(now.Add(-max(w.cfg.Retain, minTraffic)))},
+		{pruneTrafficServers, hourOf(rollups)},
+		{pruneTrafficDestinations, hourOf(rollups)},
 	}
 	for _, s := range steps {
 		n, err := w.change(s.query, s.limit, pruneStep)
@@ -59,7 +61,8 @@ func (w *writer) prune() (more bool, err error) {
 			return n > 0, err
 		}
 	}
-	return false, nil
+	n, err := w.step(func(t *tx) (int64, error) { return pruneDestinations(t, micros(rollups)) })
+	return n > 0, err
 }
 
 const (
@@ -70,6 +73,23 @@ const (
 	pruneTrafficDestinations = `DELETE FROM traffic_destinations WHERE (dest, hour) IN
 		(SELECT dest, hour FROM traffic_destinations WHERE hour < ? ORDER BY hour LIMIT ?)`
 )
+
+// step runs f in a transaction of its own.
+func (w *writer) step(f func(*tx) (int64, error)) (int64, error) {
+	if _, err := w.tx.exec("BEGIN IMMEDIATE"); err != nil {
+		return 0, classify(err)
+	}
+	n, err := f(w.tx)
+	if err == nil {
+		_, err = w.tx.exec("COMMIT")
+	}
+	if err != nil {
+		w.tx.forget()
+		_, _ = w.tx.exec("ROLLBACK") // SQLite may have done so already
+		return 0, classify(err)
+	}
+	return n, nil
+}
 
 // change runs one statement in a transaction of its own.
 func (w *writer) change(query string, args ...any) (int64, error) {

@@ -22,9 +22,9 @@ type Config struct {
 	// Logger gets what happens in the background. It must not be nil.
 	Logger *slog.Logger
 	// Retain is how long flows are kept, from their opening. Older ones are
-	// deleted in the background, a few at a time. 0 keeps all. Running totals
-	// are never deleted; the hourly roll-ups are kept for Retain, but at least
-	// 90 days.
+	// deleted in the background, a few at a time. 0 keeps all. The totals of
+	// servers are never deleted; the hourly roll-ups, and destinations since
+	// they were last used, are kept for Retain, but at least 90 days.
 	Retain time.Duration
 	// Now is the clock. Nil means time.Now.
 	Now func() time.Time

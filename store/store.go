@@ -26,7 +26,7 @@ import (
 // FlowQuery selects flows, newest first. Zero fields don't restrict.
 type FlowQuery struct {
 	Server  identity.ID
-	Host    string // exact canonical host, or "*.x" for the sub-domains of x
+	Host    string // exact canonical host, "*.x" for the sub-domains of x, or OtherHosts
 	Port    uint16
 	Verdict flow.Verdict
 	Grade   flow.Grade
@@ -50,12 +50,13 @@ type Page[T any] struct {
 // don't restrict.
 type DestinationQuery struct {
 	Server identity.ID
-	Host   string // exact canonical host, or "*.x" for the sub-domains of x
+	Host   string // exact canonical host, "*.x" for the sub-domains of x, or OtherHosts
 	Limit  int    // at most 1000; 0 means 100
 	Cursor string
 }
 
-// Destination is the running total of one server's flows to one place.
+// Destination is the running total of one server's flows to one place, or, if
+// Host is OtherHosts and Port 0, to all places beyond MaxDestinations.
 type Destination struct {
 	ServerID  identity.ID
 	Server    identity.Name
@@ -88,7 +89,7 @@ type Totals struct {
 	FirstSeen, LastSeen time.Time // of its flows; zero when there is none
 	Flows, Refused      int64
 	BytesUp, BytesDown  int64
-	Destinations        int64
+	Destinations        int64 // as many as are listed
 	OpenAlerts          int64 // alerts with status open
 }
 

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/exeat/exeat/identity"
 )
 
 const (
@@ -45,22 +47,19 @@ type tx struct {
 	conn  *sql.Conn
 	stmts map[string]*sql.Stmt
 	rows  int64 // flows written by the current group
-	// dests has the row numbers of destinations that were used lately. Rows are
-	// never deleted, so it only goes wrong when an insert is undone.
-	dests map[place]int64
+	// dests has the row numbers of destinations that were used lately, counts
+	// how many each server has. They go wrong when an insert is undone or rows
+	// are deleted: forget then.
+	dests  map[place]int64
+	counts map[identity.ID]int64
+}
+
+func newTx(conn *sql.Conn) *tx {
+	return &tx{conn: conn, stmts: map[string]*sql.Stmt{}, dests: map[place]int64{}, counts: map[identity.ID]int64{}}
 }
 
 // maxRemembered bounds tx.dests.
 const maxRemembered = 50_000
-
-func (t *tx) remember(p place, id int64) {
-	if len(t.dests) >= maxRemembered {
-		t.forget()
-	}
-	t.dests[p] = id
-}
-
-func (t *tx) forget() { clear(t.dests) }
 
 func (t *tx) prepare(query string) (*sql.Stmt, error) {
 	if s, ok := t.stmts[query]; ok {
@@ -129,7 +128,7 @@ func startWriter(cfg Config, db *sql.DB, conn *sql.Conn) *writer {
 	w := &writer{
 		cfg:   cfg,
 		db:    db,
-		tx:    &tx{conn: conn, stmts: map[string]*sql.Stmt{}, dests: map[place]int64{}},
+		tx:    newTx(conn),
 		queue: make(chan *op, queueLength),
 		ended: make(chan struct{}),
 	}

@@ -70,8 +70,9 @@ CREATE TABLE changes (
 CREATE INDEX changes_at ON changes (at);
 CREATE INDEX changes_server ON changes (server, at);
 
--- One row for each place that a server asked for, with its running totals.
--- Rows are never deleted, so that flows may refer to them by id.
+-- One row for each place that a server asked for, with its running totals; of
+-- those beyond the most that a server may have, one for all, with host '*' and
+-- port 0. Flows refer to rows by id: one that a flow refers to is never deleted.
 CREATE TABLE destinations (
     id         INTEGER PRIMARY KEY,
     server     BLOB    NOT NULL,

@@ -45,6 +45,7 @@ func alerts(t *testing.T, s Store) {
 	news.Count, news.Last, news.Host, news.Port = 5, Now().Add(time.Minute), "b.evil.example", 8443
 	news.Flows, news.Verdict, news.Explanation = []uuid.UUID{newID()}, flow.Allowed, "It does so often."
 	news.Severity, news.Evidence = detect.High, detect.Evidence{SNI: "c.example"}
+	news.Server, news.Owner = "renamed", "other@example.com"
 	want := news
 	news.Status, news.First = detect.Resolved, Now().Add(time.Hour) // not a batch's to say
 	must(t, s.SaveBatch(ctx, record.Batch{Alerts: []detect.Alert{news}}))
@@ -159,6 +160,47 @@ func alertStatus(t *testing.T, s Store) {
 	second.Status = detect.Acknowledged
 	is(t, s.SetAlertStatus(ctx, second, "web:7", Now()), record.ErrNoAlert) // it is over
 	is(t, s.SetAlertStatus(ctx, newAlert(v, "x", Now()), "web:7", Now()), record.ErrNoAlert)
+}
+
+// alertStatusUpdates: what was counted since the last batch is written with the
+// status, and what is older than the stored alert takes nothing back.
+func alertStatusUpdates(t *testing.T, s Store) {
+	ctx := t.Context()
+	v := server(t, s, "maps")
+	a := newAlert(v, "evil.example", Now())
+	must(t, s.InsertAlert(ctx, a))
+	news := newAlert(v, "b.evil.example", a.First)
+	news.ID, news.Family, news.Status, news.Count, news.Last = a.ID, a.Family, detect.Acknowledged, 5, Now().Add(time.Minute)
+	news.Port, news.Verdict, news.Severity, news.Evidence = 8443, flow.Allowed, detect.High, detect.Evidence{SNI: "c.example"}
+	news.Place = flow.Place{ASN: 64501, Org: "Other Networks", Country: "DE"}
+	news.Title, news.Explanation, news.Next = "renamed went there again", "It does so often.", "Ask again."
+	news.Server, news.Owner = "renamed", "other@example.com"
+	must(t, s.SetAlertStatus(ctx, news, "web:7", Now()))
+	equal(t, "alert", got(s.Alert(ctx, a.ID))(t), news)
+
+	a.Status = detect.Open
+	must(t, s.SetAlertStatus(ctx, a, "web:7", Now()))
+	news.Status = detect.Open
+	equal(t, "alert after an older one", got(s.Alert(ctx, a.ID))(t), news)
+}
+
+// resolvedStays: a resolved alert is neither reopened nor resolved again, and
+// an attempt leaves no trace, in it or in the audit trail.
+func resolvedStays(t *testing.T, s Store) {
+	ctx := t.Context()
+	v := server(t, s, "maps")
+	a := newAlert(v, "evil.example", Now())
+	must(t, s.InsertAlert(ctx, a))
+	a.Status = detect.Resolved
+	must(t, s.SetAlertStatus(ctx, a, "web:7", Now()))
+	before := got(s.Audit(ctx, store.AuditQuery{}))(t)
+	for _, status := range []detect.Status{detect.Open, detect.Acknowledged, detect.Resolved} {
+		late := a
+		late.Status, late.Count, late.Host, late.Severity = status, 99, "b.evil.example", detect.Critical
+		is(t, s.SetAlertStatus(ctx, late, "web:8", Now().Add(time.Minute)), record.ErrNoAlert)
+		equal(t, "a resolved alert", got(s.Alert(ctx, a.ID))(t), a)
+	}
+	equal(t, "the audit trail", got(s.Audit(ctx, store.AuditQuery{}))(t), before)
 }
 
 func auditPaged(t *testing.T, s Store) {

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -189,6 +190,65 @@ func destinationsPaged(t *testing.T, s Store) {
 	}
 	slices.Sort(have)
 	equal(t, "hosts", have, want)
+}
+
+// destinationsBounded: what a server asks for beyond its bound is counted in
+// one row, each flow once, and is still found by the host that it asked for.
+func destinationsBounded(t *testing.T, s Store) {
+	ctx := t.Context()
+	v, other := server(t, s, "maps"), server(t, s, "other")
+	for batch := range slices.Chunk(manyHosts(v, store.MaxDestinations), 4000) {
+		save(t, s, batch...)
+	}
+	beyond := []flow.Flow{
+		refusedFlow(v, "a.beyond.example", Now().Add(time.Second)), closedFlow(v, "b.beyond.example", Now().Add(2*time.Second)),
+		openFlow(v, "c.beyond.example", Now().Add(3*time.Second)),
+	}
+	beyond[1].Port = 8443
+	save(t, s, beyond...)
+	beyond[2] = ended(beyond[2])
+	known := closedFlow(v, "h7.example", Now().Add(time.Minute))
+	save(t, s, append(beyond, known, closedFlow(other, "a.beyond.example", Now()))...)
+
+	page := got(s.Destinations(ctx, store.DestinationQuery{Server: v.ID, Limit: 2}))(t).Items
+	for i, want := range []struct {
+		host string
+		port uint16
+		figures
+	}{{"h7.example", 443, figures{1, 0, 10, 100}}, {store.OtherHosts, 0, figures{3, 1, 20, 200}}} {
+		d := page[i]
+		equal(t, "host", d.Host, want.host)
+		equal(t, "port", d.Port, want.port)
+		equal(t, want.host, figures{d.Flows, d.Refused, d.BytesUp, d.BytesDown}, want.figures)
+		equal(t, "today of "+want.host, d.Days[13].Flows, want.flows)
+	}
+	total := got(s.Totals(ctx))(t)
+	equal(t, "flows in totals", total[v.ID].Flows, int64(4))
+	equal(t, "destinations in totals", total[v.ID].Destinations, int64(store.MaxDestinations+1))
+	equal(t, "destinations of the other server", total[other.ID].Destinations, int64(1))
+
+	for _, tt := range []struct {
+		q    store.FlowQuery
+		want []flow.Flow
+	}{
+		{store.FlowQuery{Host: store.OtherHosts}, []flow.Flow{beyond[2], beyond[1], beyond[0]}},
+		{store.FlowQuery{Host: store.OtherHosts, IDs: ids(beyond[:1])}, beyond[:1]},
+		{store.FlowQuery{Host: "*.beyond.example", Port: 443}, []flow.Flow{beyond[2], beyond[0]}},
+		{store.FlowQuery{Host: "a.beyond.example"}, beyond[:1]},
+		{store.FlowQuery{Host: "b.beyond.example", Verdict: flow.Refused}, nil},
+	} {
+		tt.q.Server = v.ID
+		equal(t, fmt.Sprintf("flows for %+v", tt.q), ids(got(s.Flows(ctx, tt.q))(t).Items), ids(tt.want))
+	}
+}
+
+// manyHosts returns an open flow to each of n hosts.
+func manyHosts(v identity.Server, n int) []flow.Flow {
+	flows := make([]flow.Flow, n)
+	for i := range flows {
+		flows[i] = openFlow(v, fmt.Sprintf("h%d.example", i), Now())
+	}
+	return flows
 }
 
 func traffic(t *testing.T, s Store) {
