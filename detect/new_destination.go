@@ -29,7 +29,7 @@ func newDestinationSeverity(a *Alert) Severity {
 }
 
 func newDestinationWords(a *Alert) words {
-	verb := "reached"
+	verb := a.reached()
 	if !a.allowed() {
 		verb = "tried to reach"
 	}

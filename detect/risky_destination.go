@@ -31,7 +31,7 @@ func riskyDestinationSeverity(a *Alert) Severity {
 
 func riskyDestinationWords(a *Alert) words {
 	info := classInfo(a.Evidence.Risk)
-	verb := "reached"
+	verb := a.reached()
 	if !a.allowed() {
 		verb = "tried to reach"
 	}

@@ -158,6 +158,15 @@ func (a *Alert) outcomeByName() string {
 	return "Exeat refused it. Nothing left this machine, not even a DNS query for the name."
 }
 
+// reached says what became of something that was let through: an alert is
+// stored before anybody knows whether the connection comes about.
+func (a *Alert) reached() string {
+	if a.Evidence.IP.IsValid() {
+		return "reached"
+	}
+	return "asked for"
+}
+
 // outcomeAlways is outcome for addresses that are refused in every mode. A name
 // may have others beside them, which the connection then went to.
 func (a *Alert) outcomeAlways() string {

@@ -70,7 +70,7 @@ func noClose() error { return nil }
 func need(ctx context.Context, cfg *config) (*client, error) {
 	c, err := connect(ctx, cfg)
 	if errors.Is(err, errNoDaemon) {
-		return nil, try(fmt.Errorf("%w (%s)", err, cfg.Data), "exeat serve")
+		return nil, try(fmt.Errorf("%w (%s)", err, cfg.Data), "exeat serve"+cfg.dataFlag())
 	}
 	return c, err
 }

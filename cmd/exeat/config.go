@@ -283,6 +283,15 @@ func (c *config) storePath() string {
 	return filepath.Join(c.Data, file)
 }
 
+// dataFlag is what a hint must add for the commands that it names to find this
+// data directory.
+func (c *config) dataFlag() string {
+	if c.Data == defaultData() {
+		return ""
+	}
+	return " --data " + tilde(c.Data)
+}
+
 // socketPath is where the command line finds the daemon.
 func (c *config) socketPath() string { return filepath.Join(c.Data, "exeat.sock") }
 

@@ -94,7 +94,7 @@ func runDemo(ctx context.Context, cfg *config, stdout, stderr io.Writer, exit bo
 	if err != nil {
 		return err
 	}
-	if err := d.conclude(ctx, failures); err != nil {
+	if err := d.conclude(ctx, failures, exit); err != nil {
 		return err
 	}
 	if exit {
@@ -134,7 +134,8 @@ func newDemo(ctx context.Context, cfg *config, stdout, stderr io.Writer) (d *dem
 		return nil, err
 	}
 	d.say("Exeat's proxy is %s, its data %s.", d.daemon.proxyURL(), cfg.Data)
-	d.say("Six MCP servers run as child processes, against TLS origins and DNS on loopback.\n")
+	d.say("Six MCP servers run as child processes, against TLS origins and DNS on loopback")
+	d.say("(whose addresses belong to no network: the network column stays empty here).\n")
 	return d, nil
 }
 
@@ -271,7 +272,7 @@ func (d *demo) alerts(ctx context.Context) ([]detect.Alert, error) {
 }
 
 // conclude shows the alerts and where to look further.
-func (d *demo) conclude(ctx context.Context, failures []string) error {
+func (d *demo) conclude(ctx context.Context, failures []string, exit bool) error {
 	alerts, err := d.alerts(ctx)
 	if err != nil {
 		return err
@@ -284,12 +285,16 @@ func (d *demo) conclude(ctx context.Context, failures []string) error {
 	for _, f := range failures {
 		d.say("   NOT AS IT SHOULD BE: %s", f)
 	}
+	d.say("terminal   exeat alerts --data %s", d.cfg.Data)
+	if exit {
+		d.say("dashboard  exeat serve --data %s", d.cfg.Data)
+		return nil
+	}
 	link, err := d.daemon.web.SignInLink()
 	if err != nil {
 		return err
 	}
 	d.say("dashboard  %s", link)
-	d.say("terminal   exeat alerts --data %s", d.cfg.Data)
 	return nil
 }
 

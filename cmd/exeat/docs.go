@@ -22,7 +22,11 @@ func docsCommand() *cobra.Command {
 func writeReference(w io.Writer, root *cobra.Command) error {
 	var b strings.Builder
 	b.WriteString("# Command line\n\nMade by `exeat docs`; don't edit. Exit status: 0 done, 1 failed, 2 wrong usage,\n" +
-		"3 the server left its baseline (`run` passes on the command's own).\n")
+		"3 the server left its baseline (`run` passes on the command's own).\n\n" +
+		"| column | says |\n|---|---|\n" +
+		"| COVERAGE | `covered`: launched by `exeat run`, and what was seen came through; `silent`: launched, no traffic yet; `blind`: not launched by Exeat |\n" +
+		"| GRADE | `verified`: name asked for, SNI and our DNS answer agree; else `no_sni`, `sni_differs`, `ip_literal`, `not_tls`, `hidden` (ECH); `-`: refused before it came so far |\n" +
+		"| END | who ended it: `client`, `server`, `idle`, `error`, `revoked`, `shutdown`; `refused`; `failed` (DNS, dial, TLS); `lost` (Exeat died) |\n")
 	writeCommand(&b, root)
 	_, err := io.WriteString(w, b.String())
 	return err

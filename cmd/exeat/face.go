@@ -44,7 +44,7 @@ func (d *daemon) openWeb(context.Context) error {
 			"proxy": d.proxyListener.Addr().String(), "web": d.webListener.Addr().String(),
 			"socket": d.cfg.socketPath(),
 		},
-		Geo:      web.GeoInfo{Source: info.Source, Date: made, Attribution: info.Attribution},
+		Geo:      web.GeoInfo{Source: info.Source, Date: made, Attribution: info.Attribution, AttributionURL: info.AttributionURL},
 		Counters: d.counters, Logger: d.log,
 	})
 	return err

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -37,6 +38,9 @@ func (a *app) flowsCommand() *cobra.Command {
 				f.format = "json"
 			}
 			if err := checkFormat(f.format); err != nil {
+				return err
+			}
+			if err := oneOf("--verdict", f.verdict, "allowed", "refused"); err != nil {
 				return err
 			}
 			if f.follow {
@@ -143,6 +147,14 @@ func readEvents(r io.Reader, do func(event string, data []byte) error) error {
 type flowPrinter struct {
 	print func(flow.Flow) error
 	flush func() error
+}
+
+// oneOf refuses a value that is none of the words that a flag can be.
+func oneOf(flag, value string, words ...string) error {
+	if value == "" || slices.Contains(words, value) {
+		return nil
+	}
+	return usagef("%s %q: use %s", flag, value, strings.Join(words, " or "))
 }
 
 func checkFormat(format string) error {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/exeat/exeat/baseline"
 	"github.com/exeat/exeat/detect"
 	"github.com/exeat/exeat/flow"
 	"github.com/exeat/exeat/web"
@@ -94,10 +95,11 @@ func (a *app) decideCommand(verb, short, done string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   verb + " NAME HOST[:PORT]…",
 		Short: short,
-		Long: short + ". A destination needs not have been seen; the port is 443 unless given;\n" +
+		Long: short + ", and resolve the alerts about them. What is rejected is refused without a further alert;\n" +
+			"'exeat flows --verdict refused' shows it. A destination needs not have been seen; the port is 443 unless given;\n" +
 			"'*.example.com' covers the sub-domains of example.com and not example.com itself.",
 		Example: "  exeat baseline " + verb + " calendar api.calendar.example\n  exeat baseline " + verb + " calendar '*.example.com:443'",
-		Args:    cobra.MinimumNArgs(2),
+		Args:    cobra.MatchAll(cobra.MinimumNArgs(2), noURLs),
 		RunE: a.acting(func(cmd *cobra.Command, c *client, args []string) error {
 			req := web.DecideRequest{Targets: args[1:], Note: note}
 			for _, g := range grades {
@@ -106,8 +108,8 @@ func (a *app) decideCommand(verb, short, done string) *cobra.Command {
 			if err := c.call(cmd.Context(), http.MethodPost, refPath("/baselines", args[0], "/"+verb), req, nil); err != nil {
 				return err
 			}
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s for %s: %s\n", done, args[0], line(strings.Join(args[1:], ", ")))
-			return err
+			fmt.Fprintf(cmd.OutOrStdout(), "%s for %s: %s\n", done, args[0], line(strings.Join(args[1:], ", ")))
+			return resolveDecided(cmd, c, args[0], args[1:])
 		}),
 	}
 	cmd.Flags().StringVar(&note, "note", "", "why, for whoever reads it later")
@@ -115,6 +117,49 @@ func (a *app) decideCommand(verb, short, done string) *cobra.Command {
 		cmd.Flags().StringSliceVar(&grades, "grade", nil, "accept this attribution grade too: no_sni, not_tls, ip_literal or hidden")
 	}
 	return cmd
+}
+
+// resolveDecided resolves the open alerts about exactly the destinations that
+// were decided on, as the dashboard's buttons do.
+func resolveDecided(cmd *cobra.Command, c *client, ref string, targets []string) error {
+	decided := make(map[string]bool)
+	for _, t := range targets {
+		if target, err := baseline.ParseTarget(t); err == nil {
+			decided[target.String()] = true
+		}
+	}
+	var ids []string
+	for _, status := range []detect.Status{detect.Open, detect.Acknowledged} {
+		q := (&flowFlags{server: ref}).query(time.Now())
+		q.Del("since")
+		q.Set("status", string(status))
+		err := each(cmd.Context(), c, "/alerts", q, 0, func(al detect.Alert) error {
+			if decided[flow.Destination{Host: al.Host, Port: al.Port}.String()] {
+				ids = append(ids, al.ID.String())
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	for _, id := range ids {
+		if err := c.call(cmd.Context(), http.MethodPost, "/alerts/"+id+"/resolve", struct{}{}, nil); err != nil {
+			return err
+		}
+		fmt.Fprintf(cmd.OutOrStdout(), "alert %s is resolved\n", id)
+	}
+	return nil
+}
+
+// noURLs refuses what is easily typed for a destination.
+func noURLs(_ *cobra.Command, args []string) error {
+	for _, t := range args[1:] {
+		if strings.Contains(t, "/") {
+			return fmt.Errorf("%q is not HOST[:PORT]: leave out https:// and the path", t)
+		}
+	}
+	return nil
 }
 
 func (a *app) alertsCommand() *cobra.Command {
@@ -125,7 +170,7 @@ func (a *app) alertsCommand() *cobra.Command {
 	}
 	list := a.alertListCommand()
 	// "exeat alerts" and "exeat alerts list" are the same.
-	cmd.RunE = list.RunE
+	cmd.RunE, cmd.PreRunE = list.RunE, list.PreRunE
 	cmd.Flags().AddFlagSet(list.Flags())
 	cmd.AddCommand(list, a.alertShowCommand(),
 		a.settleCommand("ack", "Say that an alert has been seen; it goes on counting", "acknowledged"),
@@ -139,6 +184,9 @@ func (a *app) alertListCommand() *cobra.Command {
 	since := duration(0)
 	cmd := &cobra.Command{
 		Use: "list", Short: "List the alerts, latest first", Args: cobra.NoArgs,
+		PreRunE: func(*cobra.Command, []string) error {
+			return oneOf("--status", status, "open", "acknowledged", "resolved")
+		},
 		RunE: a.listing(func(cmd *cobra.Command, c *client, _ []string) error {
 			q := (&flowFlags{server: server}).query(time.Now())
 			q.Del("since")

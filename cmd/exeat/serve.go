@@ -60,7 +60,7 @@ func serve(ctx context.Context, cfg *config, stdout io.Writer, log *slog.Logger)
 	fmt.Fprintf(stdout, "dashboard  %s\n", d.publicURL())
 	fmt.Fprintf(stdout, "sign in    %s  (once, within ten minutes; 'exeat signin' makes another)\n", link)
 	fmt.Fprintf(stdout, "data       %s\n", tilde(cfg.Data))
-	fmt.Fprintln(stdout, "\nnext: exeat run NAME -- COMMAND …   Ctrl-C stops.")
+	fmt.Fprintf(stdout, "\nnext: exeat run NAME%s -- COMMAND …   Ctrl-C stops.\n", cfg.dataFlag())
 	select {
 	case <-ctx.Done():
 		fmt.Fprintln(stdout, "stopping")

@@ -24,7 +24,8 @@ func (a *app) serverCommand() *cobra.Command {
 	cmd.AddCommand(
 		a.serverListCommand(), a.serverShowCommand(), a.serverAddCommand(), a.serverModeCommand(),
 		a.serverRotateCommand(), a.serverListenCommand(), a.serverRenameCommand(),
-		a.serverEndCommand("revoke", "Withdraw a server's credentials and cut its open tunnels", http.MethodPost, "/revoke", "revoked"),
+		a.serverEndCommand("revoke", "Withdraw a server's credentials and cut its open tunnels, for good", http.MethodPost, "/revoke",
+			"revoked, for good; to begin again, without its baseline: exeat server rm NAME, then exeat server add NAME"),
 		a.serverEndCommand("rm", "Forget a server and its baseline; its flows and alerts stay", http.MethodDelete, "", "removed"),
 	)
 	return cmd
