@@ -1,6 +1,7 @@
 package baseline
 
 import (
+	_ "embed" // for the names above public suffixes
 	"fmt"
 	"net"
 	"net/netip"
@@ -51,6 +52,19 @@ func ParsePattern(s string) (Pattern, error) {
 func shared(host string) bool {
 	suffix, _ := publicsuffix.PublicSuffix(host)
 	return suffix == host || aboveSuffix(host) || strings.IndexByte(host, '.') < 0
+}
+
+// aboveSuffixes has the names that lie above a public suffix and are none
+// themselves, one a line; the file says where they come from.
+//
+//go:embed data/above_suffixes.txt
+var aboveSuffixes string
+
+// aboveSuffix reports whether a public suffix lies below host, which is none
+// itself: its sub-domains then belong to strangers. Patterns are read seldom,
+// so the list is simply searched.
+func aboveSuffix(host string) bool {
+	return strings.Contains(aboveSuffixes, "\n"+host+"\n")
 }
 
 // Matches reports whether p covers a canonical host.
